@@ -1,0 +1,155 @@
+"""Photos and maps: decode, orient, resize, write."""
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+MAX_PIXELS = 178_956_970  # where Pillow itself takes a file for a decompression bomb
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WARNING_LOCK = threading.Lock()
+
+
+class ImageError(Exception):
+    """A photo that cannot be read: `path`, and in `reason` one line that says why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """Decode the file `path` (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF) -> (H, W, 3) uint8 RGB.
+
+    The EXIF orientation is applied. Transparency is laid on white, 16-bit values are scaled to 8 bits, other
+    deep values from their own range; CMYK, palette, grey and 1-bit become RGB; of an animation the first
+    frame counts. Safe to call from several threads.
+
+    Raises ImageError: missing, empty, truncated, no image, or more than `MAX_PIXELS` pixels.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(path, "the file is empty")
+        return _decode(path)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise errors of many types on malformed bytes
+        raise ImageError(path, _reason(error)) from error
+
+
+def resize_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize photo (H, W, 3) uint8 to `size` = (height, width): bilinear, antialiased where it shrinks."""
+    height, width = size
+    if photo.shape[:2] == (height, width):
+        return photo.copy()
+    return np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_map(prob: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize prob (H, W) float32 to `size` = (height, width), bilinear as `align_corners=False`."""
+    height, width = size
+    return np.asarray(cv2.resize(prob, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def write_gray_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write pixels (H, W) uint8 as an 8-bit PNG; folders are made, the file appears whole or not at all."""
+    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+        raise ValueError(f"a grey PNG needs (H, W) uint8, not {pixels.shape} {pixels.dtype}")
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, format="PNG")
+    write_atomic(path, encoded.getvalue())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` to a temporary file beside `path`, then rename it; folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".tmp-{os.getpid()}-{threading.get_ident()}"
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence Pillow's remarks about odd metadata; filters are global, hence the lock and short bodies."""
+    with _WARNING_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _decode(path: Path) -> NDArray[np.uint8]:
+    with _without_warnings():
+        Image.init()  # registers every format; Pillow does so by itself only when `formats` is left out
+        image = Image.open(path, formats=FORMATS)
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageError(path, _too_large())
+        # Pillow parses the metadata of a TIFF again while it loads the pixels.
+        with _without_warnings() if image.format == "TIFF" else nullcontext():
+            image.load()
+        with _without_warnings():
+            transpose = _TRANSPOSE.get(image.getexif().get(_ORIENTATION_TAG, 1))
+        oriented = image if transpose is None else image.transpose(transpose)
+        return _to_rgb(oriented, path)
+
+
+def _to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    if image.mode == "F" or image.mode.startswith("I"):
+        # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
+        sixteen_bit = image.mode.startswith("I;16") or path.suffix.lower() == ".png"
+        return _scale_deep(np.asarray(image, dtype=np.float64), sixteen_bit=sixteen_bit)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
+    return np.array(image.convert("RGB"))
+
+
+def _scale_deep(values: NDArray[np.float64], *, sixteen_bit: bool) -> NDArray[np.uint8]:
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = (0.0, 65535.0) if sixteen_bit else (float(values.min()), float(values.max()))
+    gray = np.round(255 * np.clip((values - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def _too_large() -> str:
+    return f"more than {MAX_PIXELS // 10**6} megapixels (a decompression bomb?)"
+
+
+def _reason(error: Exception) -> str:
+    """One line for the user out of what reading or decoding raised."""
+    if isinstance(error, Image.DecompressionBombError):
+        return _too_large()
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image (JPEG, PNG, WebP, BMP, TIFF or GIF), or damaged at its beginning"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return f"damaged image ({detail})"
