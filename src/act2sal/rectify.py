@@ -1,0 +1,202 @@
+"""Label rectifying while the detector trains: OLR and its label bank (A2S, Eq. 13-14), HMA (USPS)."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Refine = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
+
+
+class LabelBankError(RuntimeError):
+    """The files of a label bank are missing or are no label bank; the message names the folder or file."""
+
+
+def rectify(label: Tensor, prob: Tensor, lam: float) -> Tensor:
+    """Online Label Rectifying, `G_{j+1} = lambda G_j + (1 - lambda) Y_j` (Eq. 13).
+
+    Differs: the official code mirrors its photos once for all epochs; here a mirrored prediction has to be
+    turned back with `flip` first.
+
+    Args:
+        label: (B, 1, H, W) float in [0, 1], the labels so far.
+        prob: (B, 1, H, W) float in [0, 1], the predictions made in train mode before the step.
+        lam: lambda, in [0, 1].
+    """
+    return lam * label + (1 - lam) * prob
+
+
+def lambda_at(epoch: int, *, warmup: int = 2, lam: float = 0.4) -> float:
+    """Lambda of an epoch, counted from 0: 1 in the first `warmup` epochs, then `lam` (Eq. 14)."""
+    return 1.0 if epoch < warmup else lam
+
+
+def flip(maps: Tensor, flags: Tensor) -> Tensor:
+    """Mirror some of a batch left to right; applying it twice changes nothing.
+
+    Args:
+        maps: (B, C, H, W), any dtype.
+        flags: (B,) bool, the ones to mirror.
+    """
+    return torch.where(flags.view(-1, 1, 1, 1), maps.flip(-1), maps)
+
+
+def quantise(prob: Tensor) -> Tensor:
+    """Any shape, float in [0, 1] -> uint8 0..255, to the nearest."""
+    return (prob * 255).round().to(torch.uint8)
+
+
+def historical_average(
+    photos: NDArray[np.uint8],
+    prob: NDArray[np.float32],
+    previous: NDArray[np.float32],
+    *,
+    momentum: float,
+    refine: Refine,
+) -> NDArray[np.float32]:
+    """Historical moving average of USPS (Nguyen et al., 2019): each prediction is CRF-refined, then averaged.
+
+    `momentum * previous + (1 - momentum) * refine(photo, prob)`, photo by photo.
+
+    Args:
+        photos: (B, H, W, 3) uint8 RGB.
+        prob: (B, H, W) float32 in [0, 1], predictions.
+        previous: (B, H, W) float32 in [0, 1], the average so far.
+        momentum: share of the average that stays, in [0, 1].
+        refine: photo (H, W, 3) uint8 and prob (H, W) float32 to prob (H, W) float32.
+
+    Returns:
+        (B, H, W) float32 in [0, 1].
+    """
+    refined = np.stack([refine(photo, p) for photo, p in zip(photos, prob, strict=True)])
+    return (momentum * previous + (1 - momentum) * refined).astype(np.float32)
+
+
+class LabelBank:
+    """The labels of all photos as one uint8 array (N, S, S) on disk, so that they need no memory.
+
+    An epoch reads the labels it began with and writes the next ones into a second file, so that an epoch
+    which was cut off can be repeated exactly. The training loop goes through three steps after an epoch:
+
+    1. `finish()` completes the file of the next epoch; that of this epoch is still there;
+    2. the loop saves its own checkpoint, which says that the epoch is over;
+    3. `commit()` deletes the older file and moves on.
+
+    Killed before 2, the run reopens the bank at this epoch, killed after it, at the next: both files are
+    there until then. An epoch without `write` (lambda = 1) makes no file; the old one stays in force. One
+    process at a time may write.
+    """
+
+    def __init__(self, folder: Path, *, epoch: int = 0) -> None:
+        """Open at the beginning of `epoch` and delete what later epochs, or cut-off ones, have left.
+
+        Raises:
+            LabelBankError: the folder has no labels for that epoch.
+        """
+        self.folder = folder
+        self._next: np.memmap[tuple[int, ...], np.dtype[np.uint8]] | None = None
+        self._open(epoch)
+
+    @classmethod
+    def create(
+        cls, folder: Path, labels: Iterable[NDArray[np.uint8]], *, count: int, size: int
+    ) -> "LabelBank":
+        """Make a bank of `count` labels, each (size, size) uint8 0..255, and open it at epoch 0.
+
+        What the folder held of an older bank is replaced.
+
+        Raises:
+            ValueError: `labels` are not `count`, or not of that size.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = _partial(folder)
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, size, size))
+        for row, label in zip(array, labels, strict=True):
+            if label.shape != row.shape:
+                raise ValueError(f"a label of shape {label.shape} for a bank of side {size}")
+            row[:] = label
+        array.flush()
+        for path in _epoch_files(folder).values():
+            path.unlink()
+        partial.replace(_file(folder, 0))
+        return cls(folder)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose labels `read` gives, counted from 0."""
+        return self._epoch
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, S, S)."""
+        return self._labels.shape
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Labels (B, 1, S, S) uint8 0..255 as they were when this epoch began."""
+        return torch.from_numpy(self._labels[list(indices)][:, None])
+
+    def write(self, indices: Sequence[int], labels: Tensor) -> None:
+        """Set the labels (B, 1, S, S) uint8 0..255 of the next epoch."""
+        if self._next is None:
+            path = _partial(self.folder)
+            self._next = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=self.shape)
+            self._written = np.zeros(len(self), dtype=bool)
+        self._next[list(indices)] = labels[:, 0].cpu().numpy()
+        self._written[list(indices)] = True
+
+    def finish(self) -> None:
+        """Complete the labels of the next epoch on disk; a photo that was not written keeps its label."""
+        if self._next is None:
+            return
+        for index in np.flatnonzero(~self._written):
+            self._next[index] = self._labels[index]
+        self._next.flush()
+        self._next = None
+        _partial(self.folder).replace(_file(self.folder, self._epoch + 1))
+
+    def commit(self) -> None:
+        """Move on to the next epoch; to be called after `finish`, once the training state is saved.
+
+        Raises:
+            LabelBankError: labels were written but not finished.
+        """
+        if self._next is not None:
+            raise LabelBankError(f"{self.folder}: commit before finish")
+        self._open(self._epoch + 1)
+
+    def _open(self, epoch: int) -> None:
+        files = _epoch_files(self.folder)
+        usable = [at for at in files if at <= epoch]
+        if not usable:
+            raise LabelBankError(f"{self.folder} holds no labels for epoch {epoch}")
+        newest = max(usable)
+        try:
+            self._labels: NDArray[np.uint8] = np.load(files[newest], mmap_mode="r")
+        except (ValueError, OSError) as error:
+            raise LabelBankError(f"{files[newest]} is no label bank: {error}") from error
+        self._epoch = epoch
+        for at, path in files.items():
+            if at != newest:
+                path.unlink()
+        _partial(self.folder).unlink(missing_ok=True)
+
+
+def _partial(folder: Path) -> Path:
+    return folder / "labels.partial"
+
+
+def _file(folder: Path, epoch: int) -> Path:
+    return folder / f"labels_{epoch:04d}.npy"
+
+
+def _epoch_files(folder: Path) -> dict[int, Path]:
+    """The complete files in the folder by the epoch from which they are in force."""
+    found = ((re.fullmatch(r"labels_(\d{4,})\.npy", path.name), path) for path in folder.glob("labels_*.npy"))
+    return {int(name[1]): path for name, path in found if name}
