@@ -179,9 +179,10 @@ def _canonical(name: str) -> str:
     return name.removeprefix("model.").replace(".", "_")
 
 
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts `features.2` before `features.10`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
+def _by_number(name: str) -> tuple[bool, list[tuple[int, str]]]:
+    """Sort key that puts `features.2` before `features.10`, and the classifier last."""
+    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
+    return not name.startswith("features."), parts
 
 
 def _listed(kind: str, names: list[str]) -> list[str]:
@@ -197,7 +198,7 @@ def _download(url: str, path: Path, *, quiet: bool) -> None:
     try:
         with urllib.request.urlopen(url, timeout=30) as response, partial.open("wb") as target:
             size = int(response.headers.get("Content-Length") or 0)
-            with bar(f"{path.name} (MiB)", total=size // _BLOCK, quiet=quiet) as advance:
+            with bar(f"{path.name} (MiB)", total=-(-size // _BLOCK), quiet=quiet) as advance:
                 while block := response.read(_BLOCK):
                     target.write(block)
                     advance()

@@ -89,7 +89,7 @@ class Encoder(nn.Module):
     def forward(self, photos: Tensor) -> list[Tensor]:
         """photos: (B, 3, H, W) float32 RGB in [0, 1] -> five levels (B, channels[i], H_i, W_i) float32.
 
-        H_i = ceil(H / strides[i]), W_i likewise. Normalisation is done here.
+        H_i = H / strides[i], W_i likewise, rounded up (DenseNet, VGG: down). Normalisation is done here.
         """
         return list(self.body((photos - self.mean) / self.std))
 
