@@ -1,0 +1,302 @@
+"""Folders of photos: find them, name their outputs, pair maps with masks, keep them decoded on disk."""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
+from act2sal.progress import Advance, bar
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+MIN_PHOTOS = 2
+
+_BANK_VERSION = 1
+_WINDOW = 64  # photos decoded before they are written
+_CHECKPOINTS = 20  # times that the index is written while a bank is built
+_SHOWN = 8
+_LOGGER = logging.getLogger("act2sal")
+
+
+class DatasetError(ValueError):
+    """A folder that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo: where it is, and its path below the folder that was searched."""
+
+    path: Path
+    relative: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photo that could not be read, and why."""
+
+    photo: Photo
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Maps and masks of the same name: `pairs` (map, mask) sorted by name, and those without a partner."""
+
+    pairs: list[tuple[Path, Path]]
+    maps_alone: list[Path]
+    masks_alone: list[Path]
+
+
+def find_photos(root: Path, limit: int | None = None) -> list[Photo]:
+    """Photos in the folder `root` and below, sorted by relative path, at most the first `limit`.
+
+    Known by their suffix, in any case (`SUFFIXES`); hidden files and folders are left out, links to folders
+    followed once. A file as `root` is one photo, whatever its suffix.
+
+    Raises DatasetError: `root` missing, nothing found, `limit` < 1.
+    """
+    root = Path(root)
+    if limit is not None and limit < 1:
+        raise DatasetError(f"the limit of photos must be at least 1, not {limit}")
+    if root.is_file():
+        return [Photo(root, Path(root.name))]
+    if not root.is_dir():
+        raise DatasetError(f"no such file or folder: {root}")
+    photos = sorted(_walk(root), key=lambda photo: photo.relative.as_posix())
+    if not photos:
+        raise DatasetError(f"no photos in {root} (looked for {', '.join(sorted(SUFFIXES))})")
+    return photos[:limit]
+
+
+def label_path(out: Path, relative: Path) -> Path:
+    """`out/a/b.png` for `a/b.jpg`. For photos that may share a stem use `mirror`."""
+    return Path(out) / relative.with_suffix(".png")
+
+
+def mirror(photos: Sequence[Photo], out: Path) -> list[Path]:
+    """One PNG path below `out` per photo, in a mirrored tree, no two alike even where case does not count.
+
+    `a/b.jpg` gives `a/b.png`; where `a/b.jpg` and `a/b.png` stand side by side, `a/b.jpg.png` and
+    `a/b.png.png`.
+    """
+    long: set[Path] = set()
+    while True:
+        targets = [
+            label_path(out, p.relative)
+            if p.relative not in long
+            else Path(out) / p.relative.with_name(p.relative.name + ".png")
+            for p in photos
+        ]
+        times = Counter(_folded(target) for target in targets)
+        crowded = {p.relative for p, t in zip(photos, targets, strict=True) if times[_folded(t)] > 1}
+        if crowded <= long:
+            return targets
+        long |= crowded
+
+
+def pairs(maps: Path, masks: Path) -> Pairing:
+    """Pair the pictures in the folders `maps` and `masks` by relative path without suffix.
+
+    Raises DatasetError: no pictures, or two in one folder that differ by suffix alone.
+    """
+    by_name, masks_by_name = _by_stem(maps), _by_stem(masks)
+    return Pairing(
+        pairs=[(by_name[n], masks_by_name[n]) for n in sorted(by_name.keys() & masks_by_name.keys())],
+        maps_alone=[by_name[n] for n in sorted(by_name.keys() - masks_by_name.keys())],
+        masks_alone=[masks_by_name[n] for n in sorted(masks_by_name.keys() - by_name.keys())],
+    )
+
+
+class PhotoBank(Sequence[NDArray[np.uint8]]):
+    """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a memory-mapped file.
+
+    `photos`, `original_sizes` (height, width) and the squares share their order; `failures` are the photos
+    that could not be read. `build_photo_bank` makes one.
+    """
+
+    def __init__(
+        self,
+        *,
+        pixels: NDArray[np.uint8],
+        photos: list[Photo],
+        original_sizes: list[tuple[int, int]],
+        failures: list[Failure],
+    ) -> None:
+        self.pixels = pixels
+        self.photos = photos
+        self.original_sizes = original_sizes
+        self.failures = failures
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:  # type: ignore[override]
+        """A copy of square `index`."""
+        return np.array(self.pixels[index])
+
+
+@dataclass
+class _Index:
+    """Contents of a bank: its photos (name, bytes, mtime in ns); for those done (H, W) or why it failed."""
+
+    size: int
+    entries: list[list[str | int]]
+    outcomes: list[list[int] | str] = field(default_factory=list)
+
+    def rows(self) -> int:
+        """Squares in the pixel file."""
+        return sum(not isinstance(outcome, str) for outcome in self.outcomes)
+
+    def write(self, path: Path) -> None:
+        content = {"version": _BANK_VERSION, "size": self.size, "entries": self.entries}
+        write_atomic(path, json.dumps({**content, "outcomes": self.outcomes}).encode())
+
+    def continue_from(self, path: Path) -> None:
+        """Take over the outcomes of an earlier build of the same photos at the same size."""
+        try:
+            stored = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return
+        known = stored.get("version"), stored.get("size"), stored.get("entries")
+        if known == (_BANK_VERSION, self.size, self.entries):
+            self.outcomes = stored["outcomes"]
+
+
+def build_photo_bank(
+    photos: Sequence[Photo], folder: Path, *, size: int, workers: int | None = None, quiet: bool = False
+) -> PhotoBank:
+    """Decode `photos`, resize each to `size` x `size`, and keep them in `folder`.
+
+    A bank of the same photos (names, bytes, modification times) and size is opened as it is; one whose making
+    was interrupted is completed. `workers` threads, None: one per core. A photo that cannot be read is named
+    once in a warning, recorded in `failures`, and left out.
+
+    Raises DatasetError: fewer than two readable photos. OSError: the disk is full.
+    """
+    folder = Path(folder)
+    index = _Index(size, [[p.relative.as_posix(), *_state(p.path)] for p in photos])
+    index.continue_from(folder / "index.json")
+    pixel_file = folder / "photos.u8"
+    row_bytes = size * size * 3
+    if not pixel_file.is_file() or pixel_file.stat().st_size < index.rows() * row_bytes:
+        index.outcomes = []
+    if len(index.outcomes) < len(photos):
+        folder.mkdir(parents=True, exist_ok=True)
+        with bar("photos", total=len(photos), done=len(index.outcomes), quiet=quiet) as advance:
+            _fill(photos, folder, index, workers=workers, advance=advance)
+    return _open(photos, pixel_file, index)
+
+
+def _fill(
+    photos: Sequence[Photo], folder: Path, index: _Index, *, workers: int | None, advance: Advance
+) -> None:
+    """Decode what `index` has not yet, append the squares to the pixel file, keep the index up to date."""
+
+    def load(photo: Photo) -> tuple[NDArray[np.uint8], list[int]] | ImageError:
+        try:
+            whole = read_photo(photo.path)
+        except ImageError as error:
+            return error
+        return resize_photo(whole, (index.size, index.size)), list(whole.shape[:2])
+
+    every = max(_WINDOW, len(photos) // _CHECKPOINTS)
+    unsaved = 0
+    pending = iter(photos[len(index.outcomes) :])
+    with (folder / "photos.u8").open("ab") as target, ThreadPoolExecutor(workers or _cores()) as pool:
+        target.truncate(index.rows() * index.size * index.size * 3)
+        while window := list(islice(pending, _WINDOW)):
+            for loaded in pool.map(load, window):
+                if isinstance(loaded, ImageError):
+                    _LOGGER.warning("skipping %s", loaded)
+                    index.outcomes.append(loaded.reason)
+                else:
+                    target.write(loaded[0].tobytes())
+                    index.outcomes.append(loaded[1])
+                advance()
+            unsaved += len(window)
+            if unsaved >= every or len(index.outcomes) == len(photos):
+                target.flush()
+                os.fsync(target.fileno())
+                index.write(folder / "index.json")
+                unsaved = 0
+
+
+def _open(photos: Sequence[Photo], pixel_file: Path, index: _Index) -> PhotoBank:
+    readable, sizes, failures = [], [], []
+    for photo, outcome in zip(photos, index.outcomes, strict=True):
+        if isinstance(outcome, str):
+            failures.append(Failure(photo, outcome))
+        else:
+            readable.append(photo)
+            sizes.append((outcome[0], outcome[1]))
+    if len(readable) < MIN_PHOTOS:
+        raise DatasetError(_too_few(len(photos), failures))
+    shape = (len(readable), index.size, index.size, 3)
+    pixels = np.memmap(pixel_file, dtype=np.uint8, mode="r", shape=shape)
+    return PhotoBank(pixels=pixels, photos=readable, original_sizes=sizes, failures=failures)
+
+
+def _too_few(total: int, failures: list[Failure]) -> str:
+    named = "; ".join(f"{f.photo.relative}: {f.reason}" for f in failures[:_SHOWN])
+    return (
+        f"at least {MIN_PHOTOS} readable photos are needed, {total - len(failures)} of {total} can be read"
+        + (f" ({named})" if named else "")
+    )
+
+
+def _walk(root: Path) -> list[Photo]:
+    """All photos below `root`; each folder is entered once, however many links lead to it."""
+    photos = []
+    entered: set[tuple[int, int]] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_warn_unreadable):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            subfolders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in files:
+            path = Path(folder, name)
+            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
+                photos.append(Photo(path, path.relative_to(root)))
+    return photos
+
+
+def _warn_unreadable(error: OSError) -> None:
+    _LOGGER.warning("skipping folder %s: %s", error.filename, error.strerror)
+
+
+def _folded(path: Path) -> str:
+    return path.as_posix().casefold()
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for photo in find_photos(folder):
+        name = photo.relative.with_suffix("").as_posix()
+        if name in found:
+            raise DatasetError(f"{found[name]} and {photo.path} have the same name")
+        found[name] = photo.path
+    return found
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Bytes and modification time (ns) of a file, (-1, -1) where there is none."""
+    try:
+        status = path.stat()
+    except OSError:  # a broken link: reading it names the reason
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
