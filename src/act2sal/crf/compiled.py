@@ -11,17 +11,18 @@ log = logging.getLogger("act2sal")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel for the CPU without the interpreter lock, keeping the machine code on disk where
-    that is possible.
+    """Compile a kernel for the CPU, to run without the interpreter lock; keep the machine code on disk
+    if possible.
 
-    Numba looks for a place in `NUMBA_CACHE_DIR`, beside the source file, then in the user's cache
-    folder, and refuses to decorate
-    when it can write to none of them; such an installation compiles afresh in every process instead.
+    Numba looks for a writable place in `NUMBA_CACHE_DIR`, beside the source file, then in the user's cache
+    folder, and refuses to decorate where it finds none: such an installation compiles afresh in every
+    process.
     """
+    # NaN is kept out by the callers; infinities stay legal.
     options: dict[str, Any] = {
         "nogil": True,
-        "fastmath": {"contract", "reassoc", "nsz", "arcp", "nnan"},
         "error_model": "numpy",
+        "fastmath": {"contract", "reassoc", "nsz", "arcp", "nnan"},
     }
     try:
         return numba.njit(cache=True, **options)(function)
@@ -32,7 +33,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Announce(event.Listener):
-    """Log one line when the first kernel has to be compiled; kernels loaded from disk are silent."""
+    """Logs one line when the first kernel has to be compiled; kernels loaded from disk are silent."""
 
     def __init__(self, message: str) -> None:
         self.message = message

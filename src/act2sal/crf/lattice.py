@@ -1,13 +1,14 @@
-"""Permutohedral lattice over position and colour (Adams, Baek and Davis, 2010): Gaussian filtering in five
+"""Permutohedral lattice over position and colour (Adams, Baek and Davis, 2010): Gaussian filtering in 5
 dimensions.
 
-A pixel's feature vector (x, y, r, g, b), divided by the standard deviations of the kernel, is mapped onto
-the hyperplane
+A pixel's features (x, y, r, g, b), divided by the standard deviations of the kernel, are mapped onto the
+hyperplane
 of R^6 whose coordinates sum to zero. The lattice there has the integer points whose coordinates agree
-modulo 6; the six corners of the
-simplex around a pixel are found by rounding and sorting. Values are spread to the corners with barycentric
-weights, blurred
-along the six lattice directions with (1/2, 1, 1/2), and read back with the same weights.
+modulo 6.
+Values are spread to the six corners of the simplex around each pixel with barycentric weights, blurred
+along the
+six lattice directions with (1/2, 1, 1/2), and read back with the same weights. Only vertices that some pixel
+touches exist; a blur past them finds 0.
 """
 
 from typing import NamedTuple
@@ -16,19 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.crf.compiled import compiled
+from act2sal.crf.simplex import BLOCK, CORNERS, elevate, round_to_lattice, sort_by_rank, weigh
 
-D = 5
-EMPTY = -1
+FEATURES = CORNERS - 1
+NONE = np.uint32(0xFFFFFFFF)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+LOW = np.uint64(0xFFFFFFFF)
+FIRST_BITS = 10
+LARGEST_FIRST_BITS = 20
+RECENT_BITS = 13
 
 
 class Lattice(NamedTuple):
-    """The lattice of one image, in the order in which its pixels first touch the vertices.
+    """The lattice of one image; vertices are numbered in the order in which the pixels first touch them.
 
-    corners: (N, 6) int32, the vertices of the simplex around each pixel; weights: (N, 6) float32
-    barycentric in [0, 1];
+    corners: (N, 6) int32, the vertices around each pixel; weights: (N, 6) float32, barycentric in [0, 1];
     neighbours: (6, M, 2) int32, the vertices before and after each vertex along each direction, M where
-    there is none.
+    none is.
     """
 
     corners: NDArray[np.int32]
@@ -39,175 +44,214 @@ class Lattice(NamedTuple):
 def build_lattice(photo: NDArray[np.uint8], *, sxy: float, srgb: float) -> Lattice:
     """Place the pixels of a photo in the lattice.
 
-    photo: (H, W, 3) uint8; sxy: standard deviation over position, in pixels; srgb: over colour, in grey
-    levels.
-    Raises ValueError where the kernel is so narrow that the lattice has more possible points than 63
-    bits can number.
+    photo: (H, W, 3) uint8; sxy: standard deviation over position, in pixels; srgb: over colour, in
+    8-bit levels.
+    Raises ValueError where the kernel is so narrow that its lattice has more points than 63 bits can number.
     """
     height, width, _ = photo.shape
-    scales = _feature_scales(sxy, srgb)
-    extent = scales * np.array([width - 1, height - 1, 255, 255, 255])
-    strides, origin = _key_layout(extent)
-    corners, weights, keys, table = _place_pixels(photo, scales.astype(np.float32), strides, origin)
-    return Lattice(corners, weights, _find_neighbours(keys, table, _steps(strides)))
+    scales = feature_scales(sxy, srgb)
+    strides, origin = key_layout(scales * np.array([width - 1, height - 1, 255, 255, 255]))
+    steps = strides.sum() - CORNERS * strides
+    colours = np.ascontiguousarray(photo).reshape(-1, 3)
+    corners, weights, keys, table, shift = _place(
+        colours, width, scales.astype(np.float32), strides, origin, steps
+    )
+    return Lattice(corners, weights, _connect(keys, table, shift, steps))
 
 
-def _feature_scales(sxy: float, srgb: float) -> NDArray[np.float64]:
-    """Factor from pixels and grey levels to lattice units for each feature: (5,) float64.
+def feature_scales(sxy: float, srgb: float) -> NDArray[np.float64]:
+    """Factor from pixels and 8-bit levels to lattice units for each feature: (5,) float64.
 
-    The blur has the variance (2/3) (d+1)^2 in lattice units; the second factor makes the elevation an
-    isometry.
+    Spreading, blurring and reading have the variance 2/3 * 6^2 together; the triangular basis of the
+    hyperplane
+    has vectors of length sqrt((j + 1) (j + 2)).
     """
     deviations = np.array([sxy, sxy, srgb, srgb, srgb], dtype=np.float64)
-    axis = np.arange(D)
-    return np.sqrt(2.0 / 3.0) * (D + 1) / np.sqrt((axis + 1.0) * (axis + 2.0)) / deviations
+    j = np.arange(FEATURES)
+    return np.sqrt(2.0 / 3.0) * CORNERS / np.sqrt((j + 1.0) * (j + 2.0)) / deviations
 
 
-def _key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Strides and origin that number every lattice point, and every neighbour of one, without collision.
+def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Strides and origin, (6,) int64 each, that number every lattice point and every neighbour of one.
 
-    extent: (5,) the largest value of each scaled feature (the smallest is 0). Coordinate j of the
-    elevated point is the sum of
-    the features from j on, less j times feature j - 1. The last coordinate follows from the others.
+    The key of a point is the sum of (coordinate - origin) * stride; the last coordinate follows from
+    the others and
+    has stride 0. A step along direction j adds 1 to all coordinates and takes 6 from coordinate j, so
+    it adds a constant
+    to the key. extent: (5,) float64, the largest value of each scaled feature (the smallest is 0).
     """
-    upper = np.array([extent[j:].sum() for j in range(D)])
-    lower = np.array([-j * extent[j - 1] if j else 0.0 for j in range(D)])
-    margin = 3 * (D + 1)
+    upper = np.array([extent[j:].sum() for j in range(FEATURES)])
+    lower = np.array([-j * extent[j - 1] if j else 0.0 for j in range(FEATURES)])
+    margin = 3 * CORNERS
     origin = np.floor(lower).astype(np.int64) - margin
-    span = np.ceil(upper).astype(np.int64) + margin - origin
     strides = [1]
-    for length in span:
+    for length in np.ceil(upper).astype(np.int64) + margin - origin:
         strides.append(strides[-1] * int(length))
     if strides[-1] >= 2**63:
-        raise ValueError("the bilateral kernel is too narrow for an image of this size: raise sxy or srgb")
-    return np.array([*strides[:D], 0], dtype=np.int64), np.array([*origin, 0], dtype=np.int64)
-
-
-def _steps(strides: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What one step along each lattice direction adds to a key: every coordinate + 1, coordinate j
-    another - 6. (6,) int64."""
-    return strides.sum() - (D + 1) * strides
+        raise ValueError("the bilateral kernel is too narrow for a photo of this size: raise sxy or srgb")
+    return np.array([*strides[:FEATURES], 0]), np.array([*origin, 0])
 
 
 @compiled
-def _slot(key, mask):  # type: ignore[no-untyped-def]
-    """First place to look for a key in a table of mask + 1 places (multiplicative hashing)."""
-    return ((np.uint64(key) * GOLDEN) >> np.uint64(32)) & mask
+def _find(
+    key: int, keys: NDArray[np.int64], table: NDArray[np.uint32], shift: np.uint64
+) -> tuple[np.uint32, np.int64, np.uint32]:
+    """Vertex of a key or NONE, with the place and the tag under which the table has it or would have it.
+
+    Multiplicative hashing with linear probing. table: (2^b, 2) uint32: the low half of the hash, and
+    the vertex.
+    """
+    mixed = np.uint64(key) * GOLDEN
+    tag = np.uint32(mixed & LOW)
+    slot = np.int64(mixed >> shift)
+    vertex = table[slot, 1]
+    while vertex != NONE and not (table[slot, 0] == tag and keys[vertex] == key):
+        slot = (slot + 1) & (table.shape[0] - 1)
+        vertex = table[slot, 1]
+    return vertex, slot, tag
 
 
 @compiled
-def _grown(keys, count, size):  # type: ignore[no-untyped-def]
-    """A table of `size` places that holds the first `count` keys: (size, 2) int64 of key and vertex."""
-    table = np.full((size, 2), EMPTY, np.int64)
-    mask = np.uint64(size - 1)
+def _hash_all(keys: NDArray[np.int64], count: int, bits: int) -> NDArray[np.uint32]:
+    """A table of 2^bits places that holds the first `count` keys."""
+    table = np.full((1 << bits, 2), NONE, np.uint32)
     for vertex in range(count):
-        slot = _slot(keys[vertex], mask)
-        while table[slot, 1] != EMPTY:
-            slot = (slot + np.uint64(1)) & mask
-        table[slot, 0] = keys[vertex]
+        _, slot, tag = _find(keys[vertex], keys, table, np.uint64(64 - bits))
+        table[slot, 0] = tag
         table[slot, 1] = vertex
     return table
 
 
 @compiled
-def _place_pixels(photo, scales, strides, origin):  # type: ignore[no-untyped-def]
-    height, width, _ = photo.shape
-    n_pixels = height * width
-    corners = np.empty((n_pixels, D + 1), np.int32)
-    weights = np.empty((n_pixels, D + 1), np.float32)
-    size = 1024
-    while size < n_pixels:
-        size *= 2
-    keys = np.empty(size // 2, np.int64)
-    table = np.full((size, 2), EMPTY, np.int64)
-    mask = np.uint64(size - 1)
+def _place(
+    colours: NDArray[np.uint8],
+    width: int,
+    scales: NDArray[np.float32],
+    strides: NDArray[np.int64],
+    origin: NDArray[np.int64],
+    steps: NDArray[np.int64],
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64], NDArray[np.uint32], np.uint64]:
+    """Corners and weights of every pixel, the keys of the vertices, and the table that finds them."""
+    n_pixels = colours.shape[0]
+    corners = np.empty((n_pixels, CORNERS), np.int32)
+    weights = np.empty((n_pixels, CORNERS), np.float32)
+    bits = FIRST_BITS
+    while (1 << bits) < n_pixels and bits < LARGEST_FIRST_BITS:
+        bits += 1
+    keys = np.empty(1 << (bits - 1), np.int64)
+    table = _hash_all(keys, 0, bits)
     count = 0
-    all_strides = strides.sum()
-    elevated = np.empty(D + 1, np.float32)
-    nearest = np.empty(D + 1, np.int32)
-    rank = np.empty(D + 1, np.int32)
-    order = np.empty(D + 1, np.int64)
-    residual = np.empty(D + 1, np.float32)
-    pixel = 0
-    for y in range(height):
-        for x in range(width):
-            f0 = scales[0] * np.float32(x)
-            f1 = scales[1] * np.float32(y)
-            f2 = scales[2] * np.float32(photo[y, x, 0])
-            f3 = scales[3] * np.float32(photo[y, x, 1])
-            f4 = scales[4] * np.float32(photo[y, x, 2])
-            elevated[5] = np.float32(-5) * f4
-            elevated[4] = f4 - np.float32(4) * f3
-            elevated[3] = f4 + f3 - np.float32(3) * f2
-            elevated[2] = f4 + f3 + f2 - np.float32(2) * f1
-            elevated[1] = f4 + f3 + f2 + f1 - f0
-            elevated[0] = f4 + f3 + f2 + f1 + f0
-            excess = np.int32(0)
-            for j in range(D + 1):
-                rounded = np.int32(np.floor(elevated[j] * np.float32(1.0 / (D + 1)) + np.float32(0.5)))
-                nearest[j] = rounded * np.int32(D + 1)
-                residual[j] = elevated[j] - np.float32(nearest[j])
-                excess += rounded
-                rank[j] = 0
-            for i in range(D):
-                for j in range(i + 1, D + 1):
-                    if residual[i] < residual[j]:
-                        rank[i] += 1
-                    else:
-                        rank[j] += 1
-            for j in range(D + 1):
-                r = rank[j] + excess
-                if r < 0:
-                    r += D + 1
-                    nearest[j] += D + 1
-                elif r > D:
-                    r -= D + 1
-                    nearest[j] -= D + 1
-                order[r] = j
-            key = np.int64(0)
-            for j in range(D):
-                key += (nearest[j] - origin[j]) * strides[j]
-            for j in range(D + 1):
-                residual[j] = (elevated[j] - np.float32(nearest[j])) * np.float32(1.0 / (D + 1))
-            weights[pixel, 0] = np.float32(1) + residual[order[D]] - residual[order[0]]
-            for k in range(1, D + 1):
-                weights[pixel, k] = residual[order[D - k]] - residual[order[D + 1 - k]]
-            for k in range(D + 1):
-                if k > 0:
-                    key += all_strides - (D + 1) * strides[order[D + 1 - k]]
-                slot = _slot(key, mask)
-                while table[slot, 0] != key and table[slot, 1] != EMPTY:
-                    slot = (slot + np.uint64(1)) & mask
-                if table[slot, 1] == EMPTY:
-                    table[slot, 0] = key
-                    table[slot, 1] = count
-                    keys[count] = key
-                    count += 1
-                corners[pixel, k] = table[slot, 1]
-            pixel += 1
-            if count + D + 1 > size // 2:
-                size *= 2
-                more = np.empty(size // 2, np.int64)
-                more[:count] = keys[:count]
-                keys = more
-                table = _grown(keys, count, size)
-                mask = np.uint64(size - 1)
-    return corners, weights, keys[:count].copy(), table
+    residual = np.zeros((CORNERS, BLOCK), np.float32)
+    ordered = np.zeros((CORNERS, BLOCK), np.float32)
+    nearest = np.zeros((CORNERS, BLOCK), np.int32)
+    rank = np.zeros((CORNERS, BLOCK), np.int32)
+    axis = np.zeros((CORNERS, BLOCK), np.int32)
+    excess = np.zeros(BLOCK, np.int32)
+    codes = np.zeros((BLOCK, 2), np.int64)
+    recent = np.full((1 << RECENT_BITS, 3), -1, np.int64)
+    for start in range(0, n_pixels, BLOCK):
+        stop = min(start + BLOCK, n_pixels)
+        elevate(colours, start, width, scales, residual)
+        round_to_lattice(residual, nearest, rank, excess)
+        sort_by_rank(residual, rank, ordered, axis)
+        weigh(ordered, weights[start:stop])
+        _encode(nearest, axis, strides, origin, codes)
+        if count + BLOCK * CORNERS > keys.size:
+            bits += 1
+            keys = np.concatenate((keys, np.empty_like(keys)))
+            table = _hash_all(keys, count, bits)
+        count = _find_corners(
+            start,
+            codes[: stop - start],
+            axis,
+            steps,
+            recent,
+            keys,
+            table,
+            np.uint64(64 - bits),
+            count,
+            corners,
+        )
+    return corners, weights, keys[:count].copy(), table, np.uint64(64 - bits)
 
 
 @compiled
-def _find_neighbours(keys, table, steps):  # type: ignore[no-untyped-def]
+def _encode(
+    nearest: NDArray[np.int32],
+    axis: NDArray[np.int32],
+    strides: NDArray[np.int64],
+    origin: NDArray[np.int64],
+    codes: NDArray[np.int64],
+) -> None:
+    """codes: (BLOCK, 2) int64, written: the key of corner 0 of each pixel, and the order of its
+    coordinates."""
+    for i in range(BLOCK):
+        key = np.int64(0)
+        order = np.int64(0)
+        for j in range(FEATURES):
+            key += (nearest[j, i] - origin[j]) * strides[j]
+            order = order * 8 + axis[j, i]
+        codes[i, 0] = key
+        codes[i, 1] = order
+
+
+@compiled
+def _find_corners(
+    start: int,
+    codes: NDArray[np.int64],
+    axis: NDArray[np.int32],
+    steps: NDArray[np.int64],
+    recent: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    table: NDArray[np.uint32],
+    shift: np.uint64,
+    count: int,
+    corners: NDArray[np.int32],
+) -> int:
+    """Write the corners of the pixels from `start` on and number those that are new; returns the number
+    of vertices.
+
+    Pixels of one simplex share its corners: recent, (2^b, 3) int64, remembers the codes and a pixel of
+    simplices
+    met lately.
+    """
+    for i in range(codes.shape[0]):
+        key = codes[i, 0]
+        order = codes[i, 1]
+        seen = recent[np.int64(((np.uint64(key) + np.uint64(order)) * GOLDEN) >> np.uint64(64 - RECENT_BITS))]
+        if seen[0] == key and seen[1] == order:
+            for k in range(CORNERS):
+                corners[start + i, k] = corners[seen[2], k]
+            continue
+        seen[0] = key
+        seen[1] = order
+        seen[2] = start + i
+        for k in range(CORNERS):
+            if k > 0:
+                key += steps[axis[CORNERS - k, i]]
+            vertex, slot, tag = _find(key, keys, table, shift)
+            if vertex == NONE:
+                vertex = np.uint32(count)
+                table[slot, 0] = tag
+                table[slot, 1] = vertex
+                keys[count] = key
+                count += 1
+            corners[start + i, k] = vertex
+    return count
+
+
+@compiled
+def _connect(
+    keys: NDArray[np.int64], table: NDArray[np.uint32], shift: np.uint64, steps: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """The vertices before and after each vertex along each direction: (6, M, 2) int32, M where there is
+    none."""
     count = keys.size
-    mask = np.uint64(table.shape[0] - 1)
-    neighbours = np.full((D + 1, count, 2), count, np.int32)
-    for axis in range(D + 1):
+    neighbours = np.full((CORNERS, count, 2), count, np.int32)
+    for direction in range(CORNERS):
         for vertex in range(count):
-            key = keys[vertex] + steps[axis]
-            slot = _slot(key, mask)
-            while table[slot, 0] != key and table[slot, 1] != EMPTY:
-                slot = (slot + np.uint64(1)) & mask
-            found = table[slot, 1]
-            if found != EMPTY:
-                neighbours[axis, vertex, 1] = found
-                neighbours[axis, found, 0] = vertex
+            after, _, _ = _find(keys[vertex] + steps[direction], keys, table, shift)
+            if after != NONE:
+                neighbours[direction, vertex, 1] = after
+                neighbours[direction, after, 0] = vertex
     return neighbours
