@@ -22,12 +22,13 @@ LAYERS = {
         "encoders",
         "losses",
         "official",
+        "photo_batches",
         "rectify",
         "rivals",
         "training_state",
     },
     2: {"evaluate", "predict", "pseudo_labels", "stage1", "stage2"},
-    3: {"export", "pipeline", "report", "reproduce", "serve"},
+    3: {"export", "pipeline", "report", "reproduce", "run_directory", "samples", "serve"},
     4: {"cli"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
