@@ -1,0 +1,55 @@
+"""The report of a training run: RUN/report.html, one page that needs nothing beside it."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
+from act2sal.images import write_atomic
+from act2sal.report.page import Facts, page
+from act2sal.run_directory import RunDirectory
+from act2sal.samples import read_samples
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    run: RunDirectory,
+    config: TrainConfig,
+    *,
+    photos: int,
+    failures: Sequence[str],
+    supervision: Mapping[str, str],
+) -> None:
+    """Write RUN/report.html from the log, the samples and, where there is one, RUN/scores.json.
+
+    Args:
+        run: its log may be unfinished and its samples missing.
+        config: options of the run.
+        photos: photos used.
+        failures: one line for each photo that could not be read.
+        supervision: what the weights of each encoder were trained with, "none" for no labels at all:
+            {"stage 1 encoder": "ImageNet labels", "stage 2 encoder": ...}.
+    """
+    scores_file = run.path / "scores.json"
+    facts = Facts(
+        device=next((str(row["device"]) for row in run.rows() if "device" in row), config.device),
+        photos=photos,
+        failures=failures,
+        encoders=encoder_names(config),
+        supervision=supervision,
+        rows=run.rows(),
+        samples=read_samples(run.samples),
+        scores=json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {},
+        options=to_toml(config),
+    )
+    write_atomic(run.report, page(facts).encode())
+
+
+def encoder_names(config: TrainConfig) -> dict[str, str]:
+    """Name and weights of the encoder of each stage, by the keys of `supervision`."""
+
+    def described(stage: Stage1Config | Stage2Config) -> str:
+        name, weights = stage.encoder or config.encoder, stage.encoder_weights or config.encoder_weights
+        return f"{name}, {weights} weights"
+
+    return {"stage 1 encoder": described(config.stage1), "stage 2 encoder": described(config.stage2)}

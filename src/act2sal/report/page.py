@@ -1,0 +1,220 @@
+"""The HTML of a run's report: style, pictures and curves inline, everything foreign escaped."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from act2sal.progress import clock_text
+from act2sal.report.curves import curve_svg
+from act2sal.run_directory import LogRow
+from act2sal.samples import Sample
+
+_STYLE = Path(__file__).with_name("style.css")
+_STAGES = {
+    "stage1": "Stage 1",
+    "labels": "Pseudo labels",
+    "stage2": "Stage 2",
+}
+_CURVES = (
+    ("stage1", "loss", "Stage 1: loss (Eq. 4)", "loss"),
+    ("stage2", "loss", "Stage 2: loss (Eq. 12)", "loss"),
+    ("stage2", "label_change", "Stage 2: change of the labels (Eq. 13)", "mean change per pixel"),
+)
+_MIME = {".jpg": "image/jpeg", ".png": "image/png"}
+_LABEL_FREE = "none"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report says.
+
+    failures: one line per photo that could not be read; encoders, supervision: by encoder; rows: of the log;
+    scores: by name, then metric; options: the run's config as TOML.
+    """
+
+    device: str
+    photos: int
+    failures: Sequence[str]
+    encoders: Mapping[str, str]
+    supervision: Mapping[str, str]
+    rows: Sequence[LogRow]
+    samples: Sequence[Sample]
+    scores: Mapping[str, Mapping[str, float]]
+    options: str
+
+
+def page(facts: Facts) -> str:
+    """The whole page as HTML."""
+    sections = (
+        _summary(facts),
+        _section("From photo to prediction", _samples(facts.samples, _changed_epochs(facts.rows))),
+        _section("Training", _curves(facts.rows)),
+        _section("Scores", _scores(facts.scores)),
+        _section("Time", _timings(facts.rows)),
+        _section("Photos that could not be read", _failures(facts.failures)),
+        _section("Options", f'<div class="card"><pre>{escape(facts.options)}</pre></div>'),
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Act2Sal: report of a run</title>\n"
+        f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n"
+        f"<body>\n{''.join(sections)}</body>\n</html>\n"
+    )
+
+
+def shown_epochs(epochs: Sequence[int], changed: set[int]) -> list[int]:
+    """Which of the epochs with a picture to show: of those that changed labels the first, middle and last."""
+    rectifying = sorted(epoch for epoch in epochs if epoch in changed)
+    if len(rectifying) <= 3:
+        return rectifying
+    return [rectifying[0], rectifying[len(rectifying) // 2], rectifying[-1]]
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section>\n<h2>{title}</h2>\n{content}\n</section>\n" if content else ""
+
+
+def _summary(facts: Facts) -> str:
+    seconds = sum(float(row["seconds"]) for row in facts.rows if "seconds" in row)
+    entries = [
+        ("Photos used", str(facts.photos)),
+        ("Not readable", str(len(facts.failures))),
+        ("Device", facts.device),
+        ("Time", clock_text(seconds)),
+    ]
+    for encoder, supervision in facts.supervision.items():
+        dagger = "" if supervision == _LABEL_FREE else " ‡"
+        entries.append((encoder[:1].upper() + encoder[1:], facts.encoders.get(encoder, supervision) + dagger))
+    tiles = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>\n" for key, value in entries)
+    return (
+        "<header>\n<h1>Salient-object detector trained without masks</h1>\n"
+        '<p class="soft">Activation to Saliency: stage 1 reads cues off a pretrained encoder, stage 2 trains '
+        "a detector on them and repairs the labels while it learns.</p>\n"
+        f'<dl class="facts">\n{tiles}</dl>\n{_supervision_notes(facts.supervision)}</header>\n'
+    )
+
+
+def _supervision_notes(supervision: Mapping[str, str]) -> str:
+    """What ‡ means in this run, or that no encoder saw labels."""
+    notes = []
+    for encoder, seen in supervision.items():
+        if seen == "unknown":
+            notes.append(f"‡ It is not known whether the weights of the {encoder} were trained with labels.")
+        elif seen != _LABEL_FREE:
+            notes.append(
+                f"‡ The weights of the {encoder} were trained with {seen}: this run is not label-free."
+            )
+    if supervision and not notes:
+        notes = ["The weights of the encoders were trained without labels."]
+    return "".join(f'<p class="soft">{escape(note)}</p>\n' for note in notes)
+
+
+def _changed_epochs(rows: Sequence[LogRow]) -> set[int]:
+    return {int(row["epoch"]) for row in rows if row["stage"] == "stage2" and row.get("label_change", 0)}
+
+
+def _samples(samples: Sequence[Sample], changed: set[int]) -> str:
+    if not samples:
+        return ""
+    epochs = shown_epochs(sorted({epoch for sample in samples for epoch in sample.rectified}), changed)
+    titles = ["Photo", "Activation map", "Cue before CRF", "Label after CRF"]
+    titles += [f"Label after epoch {epoch}" for epoch in epochs] + ["Prediction"]
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    body = "".join(_sample_row(sample, epochs, titles) for sample in samples)
+    return (
+        '<p class="soft">Activation map: red is taken for foreground, blue for background, the line is the '
+        "decision boundary. Labels after an epoch are those that the detector has rectified by then.</p>\n"
+        '<div class="card">\n<table class="samples">\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>"
+    )
+
+
+def _sample_row(sample: Sample, epochs: Sequence[int], titles: Sequence[str]) -> str:
+    pictures = [sample.photo, sample.activation, sample.cue, sample.label]
+    pictures += [sample.rectified.get(epoch) for epoch in epochs] + [sample.prediction]
+    photo, *others = (
+        _picture(path, f"{title}: {sample.name}") for path, title in zip(pictures, titles, strict=True)
+    )
+    cells = "".join(f"<td>{picture}</td>" for picture in others)
+    return f'<tr><th scope="row">{photo}<span class="name">{escape(sample.name)}</span></th>{cells}</tr>\n'
+
+
+def _picture(path: Path | None, alt: str) -> str:
+    if path is None:
+        return '<span class="soft">not there yet</span>'
+    content = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<img src="data:{_MIME[path.suffix]};base64,{content}" alt="{escape(alt)}">'
+
+
+def _curves(rows: Sequence[LogRow]) -> str:
+    drawn = []
+    for stage, key, title, unit in _CURVES:
+        points = sorted(
+            (int(row["epoch"]), float(row[key])) for row in rows if row["stage"] == stage and key in row
+        )
+        if points:
+            epochs, values = [p[0] for p in points], [p[1] for p in points]
+            drawn.append(f'<div class="card">{curve_svg(epochs, values, title=title, unit=unit)}</div>\n')
+    return f'<div class="curves">\n{"".join(drawn)}</div>' if drawn else ""
+
+
+def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
+    if not scores:
+        return ""
+    metrics = list(dict.fromkeys(metric for values in scores.values() for metric in values))
+    body = [
+        [name, *(f"{values[m]:.4g}" if m in values else "" for m in metrics)]
+        for name, values in scores.items()
+    ]
+    return _table(["", *metrics], body)
+
+
+def _timings(rows: Sequence[LogRow]) -> str:
+    """Seconds summed by stage, in the order in which the stages began."""
+    seconds: dict[str, list[float]] = {}
+    for row in rows:
+        if "seconds" in row:
+            seconds.setdefault(str(row["stage"]), []).append(float(row["seconds"]))
+    if not seconds:
+        return ""
+    body = [
+        [
+            _STAGES.get(stage, stage.capitalize()),
+            str(len(spent)) if len(spent) > 1 else "",
+            clock_text(sum(spent)),
+        ]
+        for stage, spent in seconds.items()
+    ]
+    total = clock_text(sum(sum(spent) for spent in seconds.values()))
+    return _table(["", "epochs", "time"], body, foot=["Total", "", total])
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]], foot: Sequence[str] = ()) -> str:
+    """A table with names in its first column and numbers in the others; all cells are escaped."""
+    titles = "".join(f'<th scope="col"{_number(n)}>{escape(cell)}</th>' for n, cell in enumerate(head))
+    rows = "".join(_table_row(cells) for cells in body)
+    total = f"<tfoot>\n{_table_row(foot)}</tfoot>\n" if foot else ""
+    return (
+        f'<div class="card">\n<table>\n<thead><tr>{titles}</tr></thead>\n'
+        f"<tbody>\n{rows}</tbody>\n{total}</table>\n</div>"
+    )
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    name, *numbers = (escape(cell) for cell in cells)
+    values = "".join(f'<td class="number">{number}</td>' for number in numbers)
+    return f'<tr><th scope="row">{name}</th>{values}</tr>\n'
+
+
+def _number(column: int) -> str:
+    return ' class="number"' if column else ""
+
+
+def _failures(failures: Sequence[str]) -> str:
+    if not failures:
+        return ""
+    items = "".join(f"<li>{escape(failure)}</li>\n" for failure in failures)
+    return f'<div class="card">\n<ul>\n{items}</ul>\n</div>'
