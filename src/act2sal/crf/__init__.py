@@ -198,7 +198,7 @@ def _build_field(
     with _COMPILING:
         compile_kernels()
     return Field(
-        photo,
+        np.ascontiguousarray(photo),
         gaussian_sxy=gaussian_sxy,
         gaussian_compat=gaussian_compat,
         bilateral_sxy=bilateral_sxy,

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.crf.compiled import compiled
-from act2sal.crf.lattice import CORNERS, build_lattice
+from act2sal.crf.lattice import build_lattice
+from act2sal.crf.simplex import BLOCK, CORNERS
 
 REACH = 4.0  # the Gaussian is cut off at so many standard deviations, where it has fallen to 3e-4
 TINY = np.float32(1e-20)
@@ -52,7 +53,7 @@ class Field:
         _add_gaussian(
             values, self._taps, self._column_scale, self._row_scale, self._padded, self._line, total
         )
-        _add_bilateral(values.reshape(-1), *self._lattice, self._vertices, total.reshape(-1))
+        _add_bilateral(values, *self._lattice, self._vertices, total)
 
 
 def sums_of_taps(taps: NDArray[np.float64], length: int) -> NDArray[np.float64]:
@@ -132,6 +133,45 @@ def _blur(neighbours: NDArray[np.int32], vertices: NDArray[np.float32]) -> None:
 
 
 @compiled
+def _spread(
+    values: NDArray[np.float32],
+    corners: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    vertices: NDArray[np.float32],
+) -> None:
+    """vertices (M + 1,) <- the sum of what the pixels of values (H, W) give them."""
+    height, width = values.shape
+    vertices[:] = 0
+    pixel = 0
+    for strip in range(0, width, BLOCK):
+        for y in range(height):
+            for value in values[y, strip : strip + BLOCK]:
+                for k in range(CORNERS):
+                    vertices[corners[pixel, k]] += weights[pixel, k] * value
+                pixel += 1
+
+
+@compiled
+def _read(
+    vertices: NDArray[np.float32],
+    corners: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    total: NDArray[np.float32],
+) -> None:
+    """total (H, W) += what each pixel gets from its corners."""
+    height, width = total.shape
+    pixel = 0
+    for strip in range(0, width, BLOCK):
+        for y in range(height):
+            for x in range(strip, min(strip + BLOCK, width)):
+                message = np.float32(0)
+                for k in range(CORNERS):
+                    message += weights[pixel, k] * vertices[corners[pixel, k]]
+                total[y, x] += message
+                pixel += 1
+
+
+@compiled
 def _add_bilateral(
     values: NDArray[np.float32],
     corners: NDArray[np.int32],
@@ -140,18 +180,10 @@ def _add_bilateral(
     vertices: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
-    """total += spread, blur and read; values, total: (N,) float32, weights as `_normalise` leaves them."""
-    lattice_map = vertices[0]
-    lattice_map[:] = 0
-    for pixel in range(values.size):
-        for k in range(CORNERS):
-            lattice_map[corners[pixel, k]] += weights[pixel, k] * values[pixel]
+    """total += spread, blurred and read values, both (H, W) float32; weights as `_normalise` leaves them."""
+    _spread(values, corners, weights, vertices[0])
     _blur(neighbours, vertices)
-    for pixel in range(values.size):
-        message = np.float32(0)
-        for k in range(CORNERS):
-            message += weights[pixel, k] * lattice_map[corners[pixel, k]]
-        total[pixel] += message
+    _read(vertices[0], corners, weights, total)
 
 
 @compiled
@@ -163,10 +195,16 @@ def _normalise(
     compat: np.float32,
 ) -> None:
     """Fold D^-1/2 and the root of the kernel's weight into the barycentric weights, in place."""
-    sums = np.zeros(corners.shape[0], np.float32)
-    _add_bilateral(np.ones_like(sums), corners, weights, neighbours, vertices, sums)
-    for pixel in range(sums.size):
+    lattice_map = vertices[0]
+    for pixel in range(corners.shape[0]):
+        for k in range(CORNERS):
+            lattice_map[corners[pixel, k]] += weights[pixel, k]
+    _blur(neighbours, vertices)
+    for pixel in range(corners.shape[0]):
+        row_sum = TINY
+        for k in range(CORNERS):
+            row_sum += weights[pixel, k] * lattice_map[corners[pixel, k]]
         # The gain of the blur cancels between the kernel and its row sum.
-        scale = np.sqrt(compat / (sums[pixel] + TINY))
+        scale = np.sqrt(compat / row_sum)
         for k in range(CORNERS):
             weights[pixel, k] *= scale

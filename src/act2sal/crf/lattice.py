@@ -29,8 +29,11 @@ RECENT_BITS = 13
 
 
 class Lattice(NamedTuple):
-    """The lattice of one image; vertices are numbered in the order in which the pixels first touch them.
+    """The lattice of one image.
 
+    Pixels come in vertical strips of BLOCK columns, each from top to bottom, and vertices in the order
+    in which those
+    pixels first touch them, so that what is used together lies together in images of any size.
     corners: (N, 6) int32, the vertices around each pixel; weights: (N, 6) float32, barycentric in [0, 1];
     neighbours: (6, M, 2) int32, the vertices before and after each vertex along each direction, M where
     none is.
@@ -52,11 +55,34 @@ def build_lattice(photo: NDArray[np.uint8], *, sxy: float, srgb: float) -> Latti
     scales = feature_scales(sxy, srgb)
     strides, origin = key_layout(scales * np.array([width - 1, height - 1, 255, 255, 255]))
     steps = strides.sum() - CORNERS * strides
-    colours = np.ascontiguousarray(photo).reshape(-1, 3)
-    corners, weights, keys, table, shift = _place(
-        colours, width, scales.astype(np.float32), strides, origin, steps
-    )
-    return Lattice(corners, weights, _connect(keys, table, shift, steps))
+    corners = np.empty((height * width, CORNERS), np.int32)
+    weights = np.empty((height * width, CORNERS), np.float32)
+    bits = min(max((height * width - 1).bit_length(), FIRST_BITS), LARGEST_FIRST_BITS)
+    keys, table = np.empty(0, np.int64), np.empty((0, 2), np.uint32)
+    count = strip = row = 0
+    while strip < width:
+        # The large arrays are allocated here because NumPy, unlike the kernels, asks for large memory pages.
+        keys = np.concatenate([keys[:count], np.empty((1 << bits >> 1) - count, np.int64)])
+        table = np.full((1 << bits, 2), NONE, np.uint32)
+        _hash_all(keys[:count], table)
+        count, strip, row = _place(
+            photo,
+            scales.astype(np.float32),
+            strides,
+            origin,
+            steps,
+            keys,
+            table,
+            count,
+            strip,
+            row,
+            corners,
+            weights,
+        )
+        bits += 1
+    neighbours = np.full((CORNERS, count, 2), count, np.int32)
+    _connect(keys[:count], table, steps, neighbours)
+    return Lattice(corners, weights, neighbours)
 
 
 def feature_scales(sxy: float, srgb: float) -> NDArray[np.float64]:
@@ -94,53 +120,53 @@ def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[
 
 @compiled
 def _find(
-    key: int, keys: NDArray[np.int64], table: NDArray[np.uint32], shift: np.uint64
+    key: int, keys: NDArray[np.int64], table: NDArray[np.uint32]
 ) -> tuple[np.uint32, np.int64, np.uint32]:
     """Vertex of a key or NONE, with the place and the tag under which the table has it or would have it.
 
-    Multiplicative hashing with linear probing. table: (2^b, 2) uint32: the low half of the hash, and
-    the vertex.
+    Multiplicative hashing with linear probing. table: (2^b, 2) uint32: 32 bits of the hash, and the vertex.
     """
     mixed = np.uint64(key) * GOLDEN
+    mask = np.int64(table.shape[0] - 1)
     tag = np.uint32(mixed & LOW)
-    slot = np.int64(mixed >> shift)
+    slot = np.int64(mixed >> np.uint64(32)) & mask
     vertex = table[slot, 1]
     while vertex != NONE and not (table[slot, 0] == tag and keys[vertex] == key):
-        slot = (slot + 1) & (table.shape[0] - 1)
+        slot = (slot + 1) & mask
         vertex = table[slot, 1]
     return vertex, slot, tag
 
 
 @compiled
-def _hash_all(keys: NDArray[np.int64], count: int, bits: int) -> NDArray[np.uint32]:
-    """A table of 2^bits places that holds the first `count` keys."""
-    table = np.full((1 << bits, 2), NONE, np.uint32)
-    for vertex in range(count):
-        _, slot, tag = _find(keys[vertex], keys, table, np.uint64(64 - bits))
+def _hash_all(keys: NDArray[np.int64], table: NDArray[np.uint32]) -> None:
+    """Enter all keys into an empty table."""
+    for vertex in range(keys.size):
+        _, slot, tag = _find(keys[vertex], keys, table)
         table[slot, 0] = tag
         table[slot, 1] = vertex
-    return table
 
 
 @compiled
 def _place(
-    colours: NDArray[np.uint8],
-    width: int,
+    photo: NDArray[np.uint8],
     scales: NDArray[np.float32],
     strides: NDArray[np.int64],
     origin: NDArray[np.int64],
     steps: NDArray[np.int64],
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64], NDArray[np.uint32], np.uint64]:
-    """Corners and weights of every pixel, the keys of the vertices, and the table that finds them."""
-    n_pixels = colours.shape[0]
-    corners = np.empty((n_pixels, CORNERS), np.int32)
-    weights = np.empty((n_pixels, CORNERS), np.float32)
-    bits = FIRST_BITS
-    while (1 << bits) < n_pixels and bits < LARGEST_FIRST_BITS:
-        bits += 1
-    keys = np.empty(1 << (bits - 1), np.int64)
-    table = _hash_all(keys, 0, bits)
-    count = 0
+    keys: NDArray[np.int64],
+    table: NDArray[np.uint32],
+    count: int,
+    strip: int,
+    row: int,
+    corners: NDArray[np.int32],
+    weights: NDArray[np.float32],
+) -> tuple[int, int, int]:
+    """Write corners and weights of the pixels from line `row` of the strip that begins at column `strip` on.
+
+    Returns the number of vertices, and the strip and row where `keys` had no room left; (count, >= W,
+    0) at the end.
+    """
+    height, width, _ = photo.shape
     residual = np.zeros((CORNERS, BLOCK), np.float32)
     ordered = np.zeros((CORNERS, BLOCK), np.float32)
     nearest = np.zeros((CORNERS, BLOCK), np.int32)
@@ -149,30 +175,22 @@ def _place(
     excess = np.zeros(BLOCK, np.int32)
     codes = np.zeros((BLOCK, 2), np.int64)
     recent = np.full((1 << RECENT_BITS, 3), -1, np.int64)
-    for start in range(0, n_pixels, BLOCK):
-        stop = min(start + BLOCK, n_pixels)
-        elevate(colours, start, width, scales, residual)
-        round_to_lattice(residual, nearest, rank, excess)
-        sort_by_rank(residual, rank, ordered, axis)
-        weigh(ordered, weights[start:stop])
-        _encode(nearest, axis, strides, origin, codes)
-        if count + BLOCK * CORNERS > keys.size:
-            bits += 1
-            keys = np.concatenate((keys, np.empty_like(keys)))
-            table = _hash_all(keys, count, bits)
-        count = _find_corners(
-            start,
-            codes[: stop - start],
-            axis,
-            steps,
-            recent,
-            keys,
-            table,
-            np.uint64(64 - bits),
-            count,
-            corners,
-        )
-    return corners, weights, keys[:count].copy(), table, np.uint64(64 - bits)
+    while strip < width:
+        n = min(BLOCK, width - strip)
+        while row < height:
+            if count + BLOCK * CORNERS > keys.size:
+                return count, strip, row
+            first = strip * height + row * n
+            elevate(photo[row, strip : strip + n], row, strip, scales, residual)
+            round_to_lattice(residual, nearest, rank, excess)
+            sort_by_rank(residual, rank, ordered, axis)
+            weigh(ordered, weights[first : first + n])
+            _encode(nearest, axis, strides, origin, codes)
+            count = _find_corners(first, codes[:n], axis, steps, recent, keys, table, count, corners)
+            row += 1
+        strip += BLOCK
+        row = 0
+    return count, strip, row
 
 
 @compiled
@@ -204,11 +222,11 @@ def _find_corners(
     recent: NDArray[np.int64],
     keys: NDArray[np.int64],
     table: NDArray[np.uint32],
-    shift: np.uint64,
     count: int,
     corners: NDArray[np.int32],
 ) -> int:
-    """Write the corners of the pixels from `start` on and number those that are new; returns the number
+    """Write the corners of the pixels from number `start` on and number those that are new; returns the
+    number
     of vertices.
 
     Pixels of one simplex share its corners: recent, (2^b, 3) int64, remembers the codes and a pixel of
@@ -229,7 +247,7 @@ def _find_corners(
         for k in range(CORNERS):
             if k > 0:
                 key += steps[axis[CORNERS - k, i]]
-            vertex, slot, tag = _find(key, keys, table, shift)
+            vertex, slot, tag = _find(key, keys, table)
             if vertex == NONE:
                 vertex = np.uint32(count)
                 table[slot, 0] = tag
@@ -242,16 +260,15 @@ def _find_corners(
 
 @compiled
 def _connect(
-    keys: NDArray[np.int64], table: NDArray[np.uint32], shift: np.uint64, steps: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    """The vertices before and after each vertex along each direction: (6, M, 2) int32, M where there is
-    none."""
-    count = keys.size
-    neighbours = np.full((CORNERS, count, 2), count, np.int32)
+    keys: NDArray[np.int64],
+    table: NDArray[np.uint32],
+    steps: NDArray[np.int64],
+    neighbours: NDArray[np.int32],
+) -> None:
+    """Enter the vertices before and after each vertex along each direction into neighbours (6, M, 2)."""
     for direction in range(CORNERS):
-        for vertex in range(count):
-            after, _, _ = _find(keys[vertex] + steps[direction], keys, table, shift)
+        for vertex in range(keys.size):
+            after, _, _ = _find(keys[vertex] + steps[direction], keys, table)
             if after != NONE:
                 neighbours[direction, vertex, 1] = after
                 neighbours[direction, after, 0] = vertex
-    return neighbours

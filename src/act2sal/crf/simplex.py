@@ -1,6 +1,7 @@
 """Where a pixel lies in the permutohedral lattice: the simplex around it and its barycentric coordinates.
 
-Works on blocks of `BLOCK` pixels, one row of a (6, BLOCK) buffer per lattice coordinate, because the compiler
+Works on runs of up to `BLOCK` pixels, one row of a (6, BLOCK) buffer per lattice coordinate, because the
+compiler
 turns loops of fixed length over such rows into vector instructions.
 """
 
@@ -20,40 +21,29 @@ SIXTH = np.float32(1 / CORNERS)
 
 @compiled
 def elevate(
-    colours: NDArray[np.uint8],
-    start: int,
-    width: int,
-    scales: NDArray[np.float32],
-    elevated: NDArray[np.float32],
+    colours: NDArray[np.uint8], y: int, x: int, scales: NDArray[np.float32], elevated: NDArray[np.float32]
 ) -> None:
-    """Map pixels start .. start + BLOCK - 1 onto the hyperplane of R^6 whose coordinates sum to zero.
+    """Map a run of pixels onto the hyperplane of R^6 whose coordinates sum to zero.
 
-    colours: (N, 3) uint8, the photo line by line; scales: (5,) float32; elevated: (6, BLOCK) float32,
-    written.
+    colours: (n, 3) uint8, n <= BLOCK, from (y, x) on; scales: (5,) float32; elevated: (6, BLOCK)
+    float32, written.
     The basis is triangular: coordinate j is the sum of the features from j on, less j times feature j - 1.
     """
-    y = start // width
-    x = start - y * width
-    for i in range(min(BLOCK, colours.shape[0] - start)):
-        pixel = start + i
-        above = scales[4] * np.float32(colours[pixel, 2])
+    row = scales[1] * np.float32(y)
+    for i in range(colours.shape[0]):
+        above = scales[4] * np.float32(colours[i, 2])
         elevated[5, i] = np.float32(-5) * above
-        feature = scales[3] * np.float32(colours[pixel, 1])
+        feature = scales[3] * np.float32(colours[i, 1])
         elevated[4, i] = above - np.float32(4) * feature
         above += feature
-        feature = scales[2] * np.float32(colours[pixel, 0])
+        feature = scales[2] * np.float32(colours[i, 0])
         elevated[3, i] = above - np.float32(3) * feature
         above += feature
-        feature = scales[1] * np.float32(y)
-        elevated[2, i] = above - np.float32(2) * feature
-        above += feature
-        feature = scales[0] * np.float32(x)
+        elevated[2, i] = above - np.float32(2) * row
+        above += row
+        feature = scales[0] * np.float32(x + i)
         elevated[1, i] = above - feature
         elevated[0, i] = above + feature
-        x += 1
-        if x == width:
-            x = 0
-            y += 1
 
 
 @compiled
