@@ -1,3 +1,5 @@
 """Activation to Saliency: salient-object detectors from unlabelled photos."""
 
-__version__ = "0.1.0"
+from act2sal.version import __version__
+
+__all__ = ["__version__"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BoundaryKind = Literal["db1", "db2", "db3", "db4", "db5"]
+BoundaryKind = Literal["db1", "db2", "db3", "db4", "db5", "affine"]
 SignRule = Literal["area", "area_zero", "corners", "border"]
 ThresholdRule = Literal["otsu", "mean", "median"]
 
@@ -49,13 +49,14 @@ class ActivationBlock(nn.Module):
 
 
 class DecisionBoundary(nn.Module):
-    """One of the decision boundaries of A2S, Fig. 9, with the state that two of them need.
+    """One of the decision boundaries of A2S, Fig. 9, or an affine one, with the state that some of them need.
 
     db1 keeps a running channel mean over the photos seen in training; db4 learns one weight per channel, ones
-    at the start. The others hold nothing.
+    at the start. `affine`, `w^T f_n + b`, is for blocks that are fitted on labels: it needs no mean and no sign. The
+    others hold nothing.
 
-    Differs: db1 in the paper uses the mean over the training set; a running mean (momentum 0.9) stands for
-    it, as the exact one would need a pass over all photos at every step.
+    Differs: `affine` is not in the paper. db1 in the paper uses the mean over the training set; a running mean
+    (momentum 0.9) stands for it, as the exact one would need a pass over all photos at every step.
     """
 
     mean: Tensor
@@ -67,6 +68,8 @@ class DecisionBoundary(nn.Module):
             self.register_buffer("mean", torch.zeros(channels))
         if kind == "db4":
             self.weight = nn.Parameter(torch.ones(channels))
+        if kind == "affine":
+            self.affine = nn.Conv2d(channels, 1, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) float32 -> logits (B, 1, h, w) float32."""
@@ -76,6 +79,8 @@ class DecisionBoundary(nn.Module):
             return decision_boundary(features, "db1", vector=self.mean)
         if self.kind == "db4":
             return decision_boundary(features, "db4", vector=self.weight)
+        if self.kind == "affine":
+            return self.affine(features)
         return decision_boundary(features, self.kind)
 
 

@@ -1,5 +1,6 @@
 """Folders of photos: find them, name their outputs, pair maps with masks, keep them decoded on disk."""
 
+import hashlib
 import json
 import logging
 import os
@@ -119,7 +120,7 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
     """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a memory-mapped file.
 
     `photos`, `original_sizes` (height, width) and the squares share their order; `failures` are the photos
-    that could not be read. `build_photo_bank` makes one.
+    that could not be read; `key` changes with the size, the names and the files. `build_photo_bank` makes one.
     """
 
     def __init__(
@@ -129,11 +130,13 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
         photos: list[Photo],
         original_sizes: list[tuple[int, int]],
         failures: list[Failure],
+        key: str,
     ) -> None:
         self.pixels = pixels
         self.photos = photos
         self.original_sizes = original_sizes
         self.failures = failures
+        self.key = key
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -154,6 +157,11 @@ class _Index:
     def rows(self) -> int:
         """Squares in the pixel file."""
         return sum(not isinstance(outcome, str) for outcome in self.outcomes)
+
+    def key(self) -> str:
+        """Digest of what the bank was asked for and what became of it."""
+        content = json.dumps([_BANK_VERSION, self.size, self.entries, self.outcomes])
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
         content = {"version": _BANK_VERSION, "size": self.size, "entries": self.entries}
@@ -241,7 +249,7 @@ def _open(photos: Sequence[Photo], pixel_file: Path, index: _Index) -> PhotoBank
         raise DatasetError(_too_few(len(photos), failures))
     shape = (len(readable), index.size, index.size, 3)
     pixels = np.memmap(pixel_file, dtype=np.uint8, mode="r", shape=shape)
-    return PhotoBank(pixels=pixels, photos=readable, original_sizes=sizes, failures=failures)
+    return PhotoBank(pixels=pixels, photos=readable, original_sizes=sizes, failures=failures, key=index.key())
 
 
 def _too_few(total: int, failures: list[Failure]) -> str:

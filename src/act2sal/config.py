@@ -1,0 +1,295 @@
+"""Every option once: frozen dataclasses with default, unit and source; presets; TOML in and out.
+
+The text under a field is its `--help` text.
+"""
+
+import dataclasses
+import tomllib
+import typing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
+Threshold = Literal["half", "otsu", "mean", "median"]
+Sign = Literal["area", "area_zero", "corners", "border"]
+Rectifier = Literal["olr", "hma", "none"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+PresetName = Literal["default", "paper", "official"]
+
+
+class ConfigError(ValueError):
+    """An option that does not exist or contradicts another; the message names it."""
+
+
+@dataclass(frozen=True)
+class Stage1Config:
+    """Stage 1, saliency cue extraction (Eq. 1-5): four small blocks on a frozen encoder."""
+
+    encoder: str | None = None
+    """Encoder of stage 1; None: the one both stages share (--encoder)."""
+    encoder_weights: str | None = None
+    """Weights of that encoder; None: --encoder-weights."""
+    size: int | None = None
+    """Side of the square the photos are resized to, in pixels; None: --size."""
+    epochs: int = 4
+    """Passes over the photos. Paper: 20."""
+    batch_size: int = 8
+    """Photos per step."""
+    lr: float = 0.1
+    """Learning rate of SGD. Paper: 1."""
+    milestones: tuple[int, ...] = (2, 3)
+    """Epochs (counted from 0) from which the rate is ten times lower. Paper: 10 16; published code: 11 15."""
+    momentum: float = 0.9
+    """Nesterov momentum of SGD."""
+    weight_decay: float = 5e-4
+    """L2 penalty of SGD."""
+    channels: int = 64
+    """Channels of F_3, F_4, F_5 and F (Eq. 1)."""
+    fusion_stride: Literal[2, 4, 8, 16] = 8
+    """Stride of the grid on which F_3, F_4, F_5 are joined (Eq. 1). Published code: 2."""
+    scale_features: bool = True
+    """Divide each encoder channel by its standard deviation over the photos before Eq. 1."""
+    boundary: Boundary = "db5"
+    """Decision boundary (Fig. 9); db5 is the Adaptive Decision Boundary of Eq. 3."""
+    sign: Sign = "area"
+    """Foreground side: the smaller one (area, Eq. 5; area_zero: none in a tie, as the published code), or the one
+    that most corners or border pixels are not on."""
+    alpha: float = 0.1
+    """Weight of |D| beside |D|^2 (Eq. 4, Table V)."""
+    auxiliary: bool = True
+    """Also separate F_3, F_4, F_5 (Table IV, A1: off)."""
+    drop_pixels: float = 0.5
+    """Share of the pixels left out of the loss at each step (Table IV, A2: 0)."""
+    freeze_encoder: bool = True
+    """Keep the encoder fixed (Table IV, A0: off)."""
+    batchnorm_drift: bool = False
+    """Let the running statistics of the frozen encoder drift, as the published code does."""
+    random_gain: bool = False
+    """Multiply E_5 by a fixed random gain, as the published code does."""
+    flip: bool = True
+    """Mirror half of the photos at random."""
+    rounds: int = 2
+    """Rounds of self-training: the blocks are fitted again on the labels (Eq. 6) of the round before. Paper: 0."""
+    round_epochs: int = 3
+    """Passes over the photos in each round."""
+    round_lr: float = 1e-3
+    """Peak learning rate of AdamW in each round."""
+    round_weight_decay: float = 1e-4
+    """Decoupled weight decay of AdamW in each round."""
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Pseudo labels (Eq. 6): threshold, dense CRF, median filter."""
+
+    threshold: Threshold = "half"
+    """Threshold on the min-max-normalised probability before the CRF (Table I for the others)."""
+    gt_prob: float = 0.7
+    """Trust in the thresholded label, the CRF's unary, in (0.5, 1)."""
+    iterations: int = 10
+    """Mean-field iterations."""
+    gaussian_sxy: float = 3.0
+    """Standard deviation of the smoothness kernel, in pixels."""
+    gaussian_compat: float = 3.0
+    """Weight of the smoothness kernel."""
+    bilateral_sxy: float = 50.0
+    """Standard deviation of the appearance kernel in space, in pixels."""
+    bilateral_srgb: float = 5.0
+    """Standard deviation of the appearance kernel in colour, in 8-bit levels."""
+    bilateral_compat: float = 10.0
+    """Weight of the appearance kernel."""
+    median: int = 7
+    """Side of the median filter, in pixels, odd; 1 switches it off."""
+
+
+@dataclass(frozen=True)
+class Stage2Config:
+    """Stage 2, self-rectification learning (Eq. 7-14): the detector and its labels."""
+
+    encoder: str | None = None
+    """Encoder of the detector; None: the one both stages share (--encoder)."""
+    encoder_weights: str | None = None
+    """Weights the detector's encoder starts from; None: --encoder-weights."""
+    size: int | None = None
+    """Side of the square the photos are resized to, in pixels; None: --size."""
+    epochs: int = 8
+    """Passes over the photos. Paper: 25."""
+    batch_size: int = 8
+    """Photos per step."""
+    lr: float = 0.01
+    """Learning rate of the decoder. Paper: 0.005."""
+    encoder_lr_factor: float = 0.2
+    """Learning rate of the encoder as a share of the decoder's. Published code: 0.1."""
+    milestones: tuple[int, ...] = (5, 7)
+    """Epochs (counted from 0) from which the rate is ten times lower. Paper: 15 20."""
+    momentum: float = 0.9
+    """Nesterov momentum of SGD."""
+    weight_decay: float = 5e-4
+    """L2 penalty of SGD."""
+    channels: int = 32
+    """Width of the decoder (Eq. 8). Paper: 64."""
+    finest_stride: Literal[2, 4] = 4
+    """Stride of the finest level the decoder reads (Eq. 9). Paper: 2."""
+    attention: bool = True
+    """Residual attention (Eq. 9-10); off: plain convolutions (Table VII, dagger)."""
+    loss_bce: float = 1.0
+    """Weight of the binary cross-entropy (Eq. 12)."""
+    loss_ssim: float = 1.0
+    """Weight of the structural similarity loss (Eq. 12)."""
+    loss_iou: float = 1.0
+    """Weight of the soft intersection over union loss (Eq. 12)."""
+    rectifier: Rectifier = "olr"
+    """How predictions repair the labels: Online Label Rectifying (Eq. 13-14), HMA, or not at all."""
+    rectify_lambda: float = 0.4
+    """Share of the old label kept by OLR at each epoch (Eq. 13, Table VI)."""
+    rectify_warmup: int = 2
+    """First epochs in which the labels stay as they are (Eq. 14)."""
+    hma_momentum: float = 0.7
+    """Share of the old average kept by HMA."""
+    flip: bool = True
+    """Mirror half of the photos at random, drawn afresh every epoch."""
+    flip_once: bool = False
+    """Draw the mirroring once for all epochs and never undo it, as the published code does."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything `act2sal train` can be told."""
+
+    encoder: str = "mobilenetv2"
+    """Encoder of both stages: a timm model name or a short name (mobilenetv2, resnet50, densenet169)."""
+    encoder_weights: str = "builtin"
+    """builtin (ships with the package), timm, moco_v2, random, or a file (.safetensors, .pth)."""
+    size: int = 320
+    """Side of the square the photos are resized to, in pixels."""
+    limit: int | None = None
+    """Use only the first so many photos in the order of their names; None: all."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Processes or threads for decoding and the CRF; 0: one per core."""
+    seed: int = 0
+    """Seed of every random draw; the same seed on the same machine gives the same bits on a CPU."""
+    keep_cache: bool = False
+    """Keep RUN/cache (resized photos, frozen features) after the run."""
+    stage1: Stage1Config = field(default_factory=Stage1Config)
+    """Stage 1: saliency cue extraction."""
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    """Pseudo labels."""
+    stage2: Stage2Config = field(default_factory=Stage2Config)
+    """Stage 2: self-rectification learning."""
+
+
+PRESETS: dict[PresetName, TrainConfig] = {
+    "default": TrainConfig(),
+    "paper": TrainConfig(
+        encoder="resnet50",
+        encoder_weights="moco_v2",
+        stage1=Stage1Config(
+            epochs=20, lr=1.0, milestones=(10, 16), fusion_stride=2, scale_features=False, rounds=0
+        ),
+        stage2=Stage2Config(
+            epochs=25, lr=0.005, encoder_lr_factor=1.0, milestones=(15, 20), channels=64, finest_stride=2
+        ),
+    ),
+    "official": TrainConfig(
+        encoder="resnet50",
+        encoder_weights="moco_v2",
+        stage1=Stage1Config(
+            epochs=20,
+            lr=1.0,
+            milestones=(11, 15),
+            fusion_stride=2,
+            scale_features=False,
+            sign="area_zero",
+            batchnorm_drift=True,
+            random_gain=True,
+            rounds=0,
+        ),
+        stage2=Stage2Config(
+            epochs=25,
+            lr=0.005,
+            encoder_lr_factor=0.1,
+            milestones=(15, 20),
+            channels=64,
+            finest_stride=2,
+            flip_once=True,
+        ),
+    ),
+}
+"""`default`: the best recipe measured; `paper`: the text of the paper; `official`: the published code."""
+
+
+def to_toml(config: TrainConfig) -> str:
+    """The config as TOML text; options that are None are left out."""
+    return tomli_w.dumps(_without_none(dataclasses.asdict(config)))
+
+
+def from_toml(text: str, base: TrainConfig) -> TrainConfig:
+    """`base` with the values that the TOML text sets.
+
+    Raises:
+        ConfigError: no TOML, an unknown key or a value of the wrong kind; names it.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not TOML: {error}") from error
+    return _updated(base, values, "")
+
+
+def load_toml(path: Path, base: TrainConfig) -> TrainConfig:
+    """`from_toml` of a file; its errors name the file.
+
+    Raises:
+        ConfigError: cannot be read, or see `from_toml`.
+    """
+    try:
+        return from_toml(path.read_text(encoding="utf-8"), base)
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in values.items() if value is not None}
+    return {n: _without_none(v) if isinstance(v, dict) else v for n, v in kept.items()}
+
+
+def _updated(base: Any, values: dict[str, Any], prefix: str) -> Any:
+    types = typing.get_type_hints(type(base))
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            raise ConfigError(f"unknown option {prefix}{name}; known: {', '.join(types)}")
+        if dataclasses.is_dataclass(types[name]):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{prefix}{name} is a table of options")
+            changes[name] = _updated(getattr(base, name), value, f"{prefix}{name}.")
+        else:
+            changes[name] = _converted(value, types[name], prefix + name)
+    try:
+        return replace(base, **changes)
+    except ConfigError as error:
+        raise ConfigError(f"{prefix}{error}") from error
+
+
+def _converted(value: Any, kind: Any, name: str) -> Any:
+    """`value` from TOML as the type of its field, or a ConfigError."""
+    choices = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        if value in choices:
+            return value
+        raise ConfigError(f"{name} = {value!r}; possible: {', '.join(map(str, choices))}")
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, list) and all(type(v) is int for v in value):
+            return tuple(value)
+        raise ConfigError(f"{name} = {value!r}; needs a list of whole numbers")
+    accepted = choices or (kind,)
+    if float in accepted and type(value) is int:
+        return float(value)
+    if type(value) not in accepted:
+        raise ConfigError(f"{name} = {value!r}; needs {' or '.join(t.__name__ for t in accepted)}")
+    return value

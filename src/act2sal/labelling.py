@@ -1,0 +1,239 @@
+"""From photos to pseudo labels: encoder features, stage 1, its rounds of self-training, Eq. 6."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from act2sal.activation import ActivationNetwork
+from act2sal.checkpoint import load_stage1
+from act2sal.config import TrainConfig, to_toml
+from act2sal.datasets import PhotoBank, build_photo_bank, find_photos, mirror
+from act2sal.encoders import Encoder, build_encoder, freeze
+from act2sal.images import read_photo, resize_photo, write_atomic
+from act2sal.pseudo_labels import write_labels
+from act2sal.stage1 import (
+    Features,
+    LiveFeatures,
+    activation_network,
+    cache_features,
+    cache_key,
+    cue_logits,
+    fit,
+    fit_on_labels,
+)
+from act2sal.training_state import EpochLog, LogRow, TrainingState
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command leaves: how many photos were used, and one line for each that could not be read."""
+
+    photos: int
+    failures: list[str]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted stage 1: the network, the encoder it reads and the features of the photos."""
+
+    network: ActivationNetwork
+    encoder: Encoder
+    features: Features
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What the steps from photos to labels share.
+
+    bank: the photos at the size of stage 1; cache: folder for what can be computed again; checkpoints: folder for
+    what cannot; log: receives a row per epoch and phase.
+    """
+
+    bank: PhotoBank
+    cache: Path
+    checkpoints: Path
+    config: TrainConfig
+    fabric: Fabric
+    log: EpochLog
+    quiet: bool
+
+    def fit(self) -> Fitted:
+        """Fit stage 1 with its rounds of self-training, going on where an earlier call was stopped."""
+        options, seed = self.config.stage1, self.config.seed
+        encoder, features = self._features()
+        network = activation_network(features, options, seed=seed)
+        state = TrainingState(self.checkpoints / "stage1.pt")
+        fit(
+            network,
+            features,
+            options,
+            seed=seed,
+            fabric=self.fabric,
+            state=state,
+            log=self.log,
+            quiet=self.quiet,
+        )
+        fitted = Fitted(network, encoder, features)
+        for number in range(1, options.rounds + 1):
+            fitted = self._round(number, fitted)
+        return fitted
+
+    def write(self, fitted: Fitted, out: Path, *, resume: bool) -> tuple[NDArray[np.float32], list[Path]]:
+        """Write the labels of all photos; their signed cues (N, h, w) float32 and the paths of the labels."""
+        cues = cue_logits(
+            fitted.network,
+            fitted.features,
+            self.config.stage1,
+            self.cache / "cues.npy",
+            fabric=self.fabric,
+            quiet=self.quiet,
+        )
+        targets = mirror(self.bank.photos, out)
+        started = time.perf_counter()
+        write_labels(
+            [photo.path for photo in self.bank.photos],
+            targets,
+            cues,
+            self.config.labels,
+            workers=self.config.workers or None,
+            resume=resume,
+            quiet=self.quiet,
+        )
+        self.log({"stage": f"labels in {out.name}", "epoch": 0, "seconds": time.perf_counter() - started})
+        return cues, targets
+
+    def _features(self) -> tuple[Encoder, Features]:
+        options = self.config.stage1
+        name = options.encoder or self.config.encoder
+        encoder = build_encoder(name, options.encoder_weights or self.config.encoder_weights)
+        self.fabric.to_device(encoder)
+        if not options.freeze_encoder or options.batchnorm_drift:
+            return encoder, LiveFeatures(encoder, self.bank, self.fabric.device)
+        freeze(encoder)
+        started = time.perf_counter()
+        features = cache_features(
+            encoder,
+            self.bank,
+            self.cache / "features",
+            fabric=self.fabric,
+            key=cache_key(encoder, self.bank.key),
+            quiet=self.quiet,
+        )
+        self.log({"stage": "features", "epoch": 0, "seconds": time.perf_counter() - started})
+        return encoder, features
+
+    def _round(self, number: int, before: Fitted) -> Fitted:
+        """Fit fresh blocks on the labels that the ones before give."""
+        options, seed = self.config.stage1, self.config.seed
+        file = self.cache / f"round-{number}.npy"
+        if not file.is_file():
+            self._write_round_labels(file, before)
+        network = activation_network(before.features, options, seed=seed + number, boundary="affine")
+        fit_on_labels(
+            network,
+            before.features,
+            np.load(file, mmap_mode="r"),
+            options,
+            round_number=number,
+            seed=seed,
+            fabric=self.fabric,
+            state=TrainingState(self.checkpoints / f"{file.stem}.pt"),
+            log=self.log,
+            quiet=self.quiet,
+        )
+        return Fitted(network, before.encoder, before.features)
+
+    def _write_round_labels(self, file: Path, fitted: Fitted) -> None:
+        """The labels of all photos on the grid of the fused map: (N, h, w) uint8 0..255."""
+        folder = file.with_suffix("")
+        cues, targets = self.write(fitted, folder, resume=True)
+        partial = file.with_suffix(".partial")
+        grid = np.lib.format.open_memmap(partial, "w+", np.uint8, cues.shape)
+        for row, target in zip(grid, targets, strict=True):
+            row[:] = read_label(target, (cues.shape[1], cues.shape[2]))
+        grid.flush()
+        partial.replace(file)
+        shutil.rmtree(folder)
+
+
+def label(
+    photos: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    run: Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Write the pseudo labels of the photos in a folder: `OUT/a/b.png` for `PHOTOS/a/b.jpg` (A2S, stage 1).
+
+    What an interrupted call has done is kept in `OUT/.act2sal` and used by the next one with the same options.
+
+    Args:
+        photos: folder of photos, searched to any depth.
+        out: folder of the labels, 8-bit PNG with 0 and 255.
+        config: options of stage 1 and of the labels.
+        run: run directory whose fitted stage 1 is used instead of fitting one.
+        overwrite: write labels anew that are there already; without it they are kept.
+        quiet: no progress bars.
+
+    Raises:
+        DatasetError, EncoderError, WeightsError, FloatingPointError: as `pipeline.train`.
+        CheckpointError: `run` holds no stage 1.
+    """
+    fabric = make_fabric(config)
+    work = _work_folder(out, config)
+    bank = photo_bank(photos, work, config, config.stage1.size, quiet=quiet)
+    labelling = Labelling(bank, work, work, config, fabric, _no_log, quiet)
+    fitted = labelling.fit() if run is None else _fitted_by(run, bank, fabric)
+    labelling.write(fitted, out, resume=not overwrite)
+    shutil.rmtree(work)
+    return Outcome(len(bank), [str(failure) for failure in bank.failures])
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Lightning Fabric on the device of the config: bfloat16 autocast on a CUDA GPU, float32 elsewhere."""
+    if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
+        return Fabric(accelerator="cuda", devices=1, precision="bf16-mixed")
+    return Fabric(accelerator=config.device, devices=1)
+
+
+def photo_bank(photos: Path, cache: Path, config: TrainConfig, size: int | None, *, quiet: bool) -> PhotoBank:
+    """The photos in a folder as squares of `size` (None: the config's) pixels, kept in `cache`."""
+    side = size or config.size
+    found = find_photos(photos, config.limit)
+    folder = cache / f"photos-{side}"
+    return build_photo_bank(found, folder, size=side, workers=config.workers or None, quiet=quiet)
+
+
+def read_label(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A label's PNG resized to `size` = (height, width): uint8 0..255."""
+    return resize_photo(read_photo(path), size)[..., 0]
+
+
+def _fitted_by(run: Path, bank: PhotoBank, fabric: Fabric) -> Fitted:
+    """The stage 1 of a run, applied to the photos of `bank`."""
+    network, encoder = load_stage1(run / "stage1.safetensors")
+    fabric.to_device(freeze(encoder))
+    fabric.to_device(network)
+    return Fitted(network, encoder, LiveFeatures(encoder, bank, fabric.device))
+
+
+def _work_folder(out: Path, config: TrainConfig) -> Path:
+    """`OUT/.act2sal`, emptied where it belongs to other options."""
+    work = out / ".act2sal"
+    text, file = to_toml(config), work / "config.toml"
+    if work.is_dir() and not (file.is_file() and file.read_text(encoding="utf-8") == text):
+        shutil.rmtree(work)
+    write_atomic(file, text.encode())
+    return work
+
+
+def _no_log(row: LogRow) -> None:
+    """The log of a command that keeps none."""

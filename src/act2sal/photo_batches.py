@@ -1,0 +1,21 @@
+"""From photos in memory-mapped files to batches on the computing device."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+PhotoSource = Sequence[NDArray[np.uint8]]
+"""Square photos of one size by index, (S, S, 3) uint8 RGB each: a `PhotoBank` or a list."""
+
+
+def stack(photos: PhotoSource, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """The photos of these indices as (B, S, S, 3) uint8 RGB."""
+    return np.stack([photos[index] for index in indices])
+
+
+def to_batch(photos: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1] on `device`, channels last in memory."""
+    return torch.from_numpy(photos).to(device).permute(0, 3, 1, 2).float().div(255)

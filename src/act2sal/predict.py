@@ -1,0 +1,177 @@
+"""Photos in, saliency maps out: one photo with a `Predictor`, whole folders with `predict`."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from act2sal import progress
+from act2sal.checkpoint import CheckpointError, load_detector, read_metadata
+from act2sal.datasets import Photo, find_photos, mirror
+from act2sal.detector import Detector
+from act2sal.encoder_weights import BUILTIN_PATH
+from act2sal.images import ImageError, read_photo, resize_map, resize_photo, write_gray_png
+from act2sal.photo_batches import to_batch
+
+DEFAULT_SIZE = 320
+BATCH = 8
+
+logger = logging.getLogger("act2sal")
+
+
+class Predictor:
+    """A detector ready for photos of any size.
+
+    Args:
+        detector: in eval mode.
+        size: side of the square a photo is resized to before the network, in pixels.
+        fabric: device and precision.
+    """
+
+    def __init__(self, detector: Detector, *, size: int, fabric: Fabric) -> None:
+        self.detector = fabric.setup(detector.to(memory_format=torch.channels_last).eval())
+        self.size = size
+        self.fabric = fabric
+
+    @classmethod
+    def load(cls, model: Path | None = None, *, device: str = "auto") -> "Predictor":
+        """Read a model file, or the detector of a run directory; None: the detector shipped with the package.
+
+        Raises:
+            CheckpointError: there is none, it is damaged, or no detector.
+        """
+        path = model_file(model)
+        size = int(read_metadata(path).get("size", DEFAULT_SIZE))
+        return cls(load_detector(path), size=size, fabric=Fabric(accelerator=device, devices=1))
+
+    def __call__(self, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """photo (H, W, 3) uint8 RGB -> prob (H, W) float32 in [0, 1]."""
+        return self.batch([photo])[0]
+
+    def batch(self, photos: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Photos (H_i, W_i, 3) uint8 RGB of any sizes -> probs (H_i, W_i) float32 in [0, 1]."""
+        square = np.stack([resize_photo(photo, (self.size, self.size)) for photo in photos])
+        probs = self.square(square)
+        shapes = [(photo.shape[0], photo.shape[1]) for photo in photos]
+        return [resize_map(prob, shape) for prob, shape in zip(probs, shapes, strict=True)]
+
+    def square(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Photos (B, S, S, 3) uint8 -> probs (B, S, S) float32 in [0, 1]."""
+        with torch.inference_mode(), self.fabric.autocast():
+            logits = self.detector(to_batch(photos, self.fabric.device))
+        return torch.sigmoid(logits.float())[:, 0].cpu().numpy()
+
+
+def model_file(model: Path | None) -> Path:
+    """The detector's file: of a run directory, a file itself, or (None) the one shipped with the package.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if model is None:
+        if not BUILTIN_PATH.is_file():
+            raise CheckpointError("this installation ships no detector; name one with --model RUN_OR_FILE")
+        return BUILTIN_PATH
+    if model.is_dir():
+        if not (model / "detector.safetensors").is_file():
+            raise CheckpointError(f"{model} holds no detector yet; finish its training with --resume")
+        return model / "detector.safetensors"
+    return model
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run over many photos gave: maps written, and the photos that failed with one line each."""
+
+    written: int
+    failures: list[str]
+
+
+def predict(
+    inputs: Sequence[Path],
+    out: Path,
+    predictor: Predictor,
+    *,
+    workers: int = 0,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Write one 8-bit PNG saliency map at each photo's own size; `INPUT/a/b.jpg` gives `OUT/a/b.png`.
+
+    A photo that cannot be read is named and skipped. Decoding and writing run beside the network.
+
+    Args:
+        inputs: photos and folders of photos.
+        out: folder of the maps.
+        predictor: the detector.
+        workers: threads that decode and encode; 0: one per core.
+        overwrite: replace maps that are there already.
+        quiet: no progress bar.
+
+    Raises:
+        DatasetError: an input holds no photo.
+        FileExistsError: a map is there already and `overwrite` is not set.
+    """
+    photos = [photo for root in inputs for photo in find_photos(root)]
+    targets = mirror(photos, out)
+    existing = next((t for t in targets if t.exists()), None)
+    if existing is not None and not overwrite:
+        raise FileExistsError(f"{existing} exists already; --overwrite replaces it")
+    failures: list[str] = []
+    threads = workers or os.cpu_count() or 1
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        progress.bar("predict", total=len(photos), quiet=quiet) as advance,
+    ):
+        writes = []
+        for numbers, batch in _decoded(photos, predictor.size, pool, failures):
+            for number, prob, photo in zip(
+                numbers, predictor.square(np.stack([b[0] for b in batch])), batch, strict=True
+            ):
+                writes.append(pool.submit(_write, prob, photo[1], targets[number]))
+            advance(len(numbers))
+        for write in writes:
+            write.result()
+    return Outcome(len(photos) - len(failures), failures)
+
+
+_Small = tuple[NDArray[np.uint8], tuple[int, int]]
+
+
+def _decoded(
+    photos: Sequence[Photo], size: int, pool: ThreadPoolExecutor, failures: list[str]
+) -> Iterator[tuple[list[int], list[_Small]]]:
+    """Batches of readable photos: their numbers, and each (S, S, 3) uint8 with its original (H, W)."""
+    ahead = [pool.submit(_read_small, photo.path, size) for photo in photos[: 2 * BATCH]]
+    numbers: list[int] = []
+    batch: list[_Small] = []
+    for number in range(len(photos)):
+        if number + 2 * BATCH < len(photos):
+            ahead.append(pool.submit(_read_small, photos[number + 2 * BATCH].path, size))
+        try:
+            batch.append(ahead.pop(0).result())
+            numbers.append(number)
+        except ImageError as error:
+            logger.warning("%s", error)
+            failures.append(str(error))
+        if len(batch) == BATCH or (batch and number == len(photos) - 1):
+            yield numbers, batch
+            numbers, batch = [], []
+    if batch:
+        yield numbers, batch
+
+
+def _read_small(path: Path, size: int) -> _Small:
+    photo = read_photo(path)
+    return resize_photo(photo, (size, size)), (photo.shape[0], photo.shape[1])
+
+
+def _write(prob: NDArray[np.float32], shape: tuple[int, int], target: Path) -> None:
+    write_gray_png(target, np.round(resize_map(prob, shape) * 255).astype(np.uint8))

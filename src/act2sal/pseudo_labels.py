@@ -1,0 +1,143 @@
+"""Pseudo labels: `G = MedianFilter(CRF(sigmoid(sign * Theta)))` (Eq. 6), for one photo and for all."""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from skimage.filters import threshold_otsu
+
+from act2sal import progress
+from act2sal.config import LabelConfig, Threshold
+from act2sal.crf import mean_field, median_filter, refine, unary_from_prob
+from act2sal.images import ImageError, read_photo, resize_map, write_gray_png
+
+logger = logging.getLogger("act2sal")
+
+
+def normalised_cue(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Signed logits (h, w) -> prob (H, W) float32: enlarged bilinearly, sigmoid, stretched to [0, 1].
+
+    A constant map gives zeros.
+    """
+    prob = expit(resize_map(logits, size))
+    low, high = float(prob.min()), float(prob.max())
+    return (prob - low) / (high - low) if high > low else np.zeros_like(prob)
+
+
+def cue_mask(prob: NDArray[np.float32], threshold: Threshold = "half") -> NDArray[np.bool_]:
+    """The foreground of a cue before the CRF: prob (H, W) in [0, 1] -> (H, W) bool, by a rule of Table I or 0.5."""
+    if threshold == "half":
+        return prob >= 0.5
+    if threshold == "median":
+        return prob >= np.median(prob)
+    if threshold == "mean" or prob.min() == prob.max():
+        return prob >= prob.mean()
+    return prob > threshold_otsu(prob)
+
+
+def label_from_logits(
+    photo: NDArray[np.uint8], logits: NDArray[np.float32], config: LabelConfig
+) -> NDArray[np.uint8]:
+    """The pseudo label of one photo (Eq. 6).
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        logits: (h, w) float32 signed activation, positive on the foreground.
+        config: threshold, CRF and median filter.
+
+    Returns:
+        (H, W) uint8, 0 or 255.
+    """
+    prob = normalised_cue(logits, (photo.shape[0], photo.shape[1]))
+    refined = refine(
+        photo,
+        cue_mask(prob, config.threshold),
+        gt_prob=config.gt_prob,
+        iterations=config.iterations,
+        gaussian_sxy=config.gaussian_sxy,
+        gaussian_compat=config.gaussian_compat,
+        bilateral_sxy=config.bilateral_sxy,
+        bilateral_srgb=config.bilateral_srgb,
+        bilateral_compat=config.bilateral_compat,
+    )
+    return median_filter(refined > 0.5, config.median).astype(np.uint8) * 255
+
+
+def refine_prob(
+    photo: NDArray[np.uint8], prob: NDArray[np.float32], config: LabelConfig
+) -> NDArray[np.float32]:
+    """CRF on probabilities instead of a hard label, as HMA wants it: (H, W) in [0, 1] -> (H, W) float32."""
+    return mean_field(
+        photo,
+        unary_from_prob(prob),
+        iterations=config.iterations,
+        gaussian_sxy=config.gaussian_sxy,
+        gaussian_compat=config.gaussian_compat,
+        bilateral_sxy=config.bilateral_sxy,
+        bilateral_srgb=config.bilateral_srgb,
+        bilateral_compat=config.bilateral_compat,
+    )
+
+
+def write_labels(
+    photos: Sequence[Path],
+    targets: Sequence[Path],
+    logits: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+    config: LabelConfig,
+    *,
+    workers: int | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> list[str]:
+    """Write the pseudo labels of many photos as 8-bit PNG at each photo's own size.
+
+    Threads share the work, as the CRF runs outside the interpreter lock. A photo that cannot be read is named
+    and skipped; every file appears whole or not at all.
+
+    Args:
+        photos: N files.
+        targets: N files to write.
+        logits: N signed activations (h, w) float32, or one array (N, h, w).
+        config: threshold, CRF and median filter.
+        workers: threads; None: one per core.
+        resume: keep the targets that are there.
+        quiet: no progress bar.
+
+    Returns:
+        One line for each photo that could not be read.
+    """
+    todo = [i for i, target in enumerate(targets) if not (resume and target.is_file())]
+    write = partial(_write_label, photos, targets, logits, config)
+    done = len(targets) - len(todo)
+    failures: list[str] = []
+    with (
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+        progress.bar("labels", total=len(targets), done=done, quiet=quiet) as advance,
+    ):
+        for error in pool.map(write, todo):
+            if error is not None:
+                logger.warning("%s", error)
+                failures.append(str(error))
+            advance()
+    return failures
+
+
+def _write_label(
+    photos: Sequence[Path],
+    targets: Sequence[Path],
+    logits: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+    config: LabelConfig,
+    index: int,
+) -> ImageError | None:
+    try:
+        photo = read_photo(photos[index])
+    except ImageError as error:
+        return error
+    write_gray_png(targets[index], label_from_logits(photo, np.asarray(logits[index]), config))
+    return None

@@ -1,0 +1,184 @@
+"""The training loop of stage 1 and the cues it ends with (Eq. 1-5)."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from act2sal import progress
+from act2sal.activation import ActivationNetwork, BoundaryKind, foreground_sign, stage1_loss
+from act2sal.config import Stage1Config
+from act2sal.encoders import Encoder, freeze
+from act2sal.rectify import flip
+from act2sal.stage1.features import Features, LiveFeatures, channel_deviation
+from act2sal.training_state import (
+    EpochLog,
+    TrainingState,
+    batches,
+    epoch_generator,
+    flip_flags,
+    learning_rate,
+)
+
+SCALE_PHOTOS = 256
+
+
+def activation_network(
+    features: Features, config: Stage1Config, *, seed: int, boundary: BoundaryKind | None = None
+) -> ActivationNetwork:
+    """A fresh activation network for these features, weights drawn from `seed`, feature scales measured.
+
+    Its decision boundary is the config's unless `boundary` names one.
+
+    With `config.scale_features` the channel scales are one over the standard deviation on up to 256 photos
+    spread evenly over all; with `config.random_gain` the scale of E_5 is a random gain instead.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ActivationNetwork(
+            in_channels=features.channels,
+            channels=config.channels,
+            fusion_stride=config.fusion_stride,
+            boundary=boundary or config.boundary,
+        )
+        if config.random_gain:
+            gain = torch.nn.Linear(features.channels[2], 1000).weight.detach().sum(dim=0)
+            network.set_scales([torch.ones_like(network.scale3), torch.ones_like(network.scale4), gain])
+    if config.scale_features:
+        spread = np.linspace(0, len(features) - 1, min(len(features), SCALE_PHOTOS)).astype(int)
+        network.set_scales([1 / d for d in channel_deviation(features, spread.tolist())])
+    return network
+
+
+def fit(
+    network: ActivationNetwork,
+    features: Features,
+    config: Stage1Config,
+    *,
+    seed: int,
+    fabric: Fabric,
+    state: TrainingState,
+    log: EpochLog,
+    quiet: bool = False,
+) -> ActivationNetwork:
+    """Fit the four blocks by Eq. 4 and return them in eval mode; an unfrozen encoder is fitted along.
+
+    Goes on from `state` where it holds finished epochs; `log` gets one row per epoch. The result depends on
+    photos, config and seed alone, interrupted or not.
+
+    Differs: cached features are mirrored themselves, where the paper mirrors the photo before the encoder.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
+    """
+    trained = torch.nn.ModuleList([network])
+    if isinstance(features, LiveFeatures):
+        trained.append(_prepared(features.encoder, config))
+    optimizer = torch.optim.SGD(
+        [p for p in trained.parameters() if p.requires_grad],
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+    )
+    trained, optimizer = fabric.setup(trained, optimizer)
+    first = state.restore(trained, optimizer)
+    trained.train()
+    for epoch in range(first, config.epochs):
+        started = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config.lr, epoch, config.milestones)
+        loss = _epoch(
+            network, features, config, optimizer, fabric, epoch_generator(seed, epoch), epoch, quiet
+        )
+        log({"stage": "stage1", "epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started})
+        state.save(epoch + 1, trained, optimizer)
+    return network.eval()
+
+
+def _prepared(encoder: Encoder, config: Stage1Config) -> Encoder:
+    if config.freeze_encoder:
+        return freeze(encoder, batchnorm_drift=config.batchnorm_drift)
+    return encoder
+
+
+def _epoch(
+    network: ActivationNetwork,
+    features: Features,
+    config: Stage1Config,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
+    generator: torch.Generator,
+    epoch: int,
+    quiet: bool,
+) -> float:
+    """One pass over the photos; returns the mean loss."""
+    total = torch.zeros((), device=fabric.device)
+    cut = batches(len(features), config.batch_size, generator)
+    with progress.bar(f"stage 1, epoch {epoch + 1}/{config.epochs}", total=len(cut), quiet=quiet) as advance:
+        for indices in cut:
+            encoded = features.read(indices)
+            if config.flip:
+                mirrored = flip_flags(len(indices), generator).to(fabric.device)
+                encoded = [flip(e, mirrored) for e in encoded]
+            with fabric.autocast():
+                activation = network(encoded)
+            loss = stage1_loss(
+                activation,
+                alpha=config.alpha,
+                drop=config.drop_pixels,
+                auxiliary=config.auxiliary,
+                generator=generator,
+            )
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimizer.step()
+            total += loss.detach()
+            advance()
+    mean = float(total) / len(cut)
+    if not np.isfinite(mean):
+        raise FloatingPointError(
+            f"the loss of stage 1 is {mean} in epoch {epoch + 1}; a lower stage1.lr may help"
+        )
+    return mean
+
+
+def cue_logits(
+    network: ActivationNetwork,
+    features: Features,
+    config: Stage1Config,
+    path: Path,
+    *,
+    fabric: Fabric,
+    quiet: bool = False,
+) -> np.ndarray:
+    """Signed activation maps of all photos (Eq. 3 and 5), written to `path` (.npy) and memory-mapped.
+
+    An `affine` boundary was fitted on labels and knows its foreground: its maps keep their sign.
+
+    Returns:
+        (N, h, w) float32 logits, positive on the foreground.
+    """
+    network.eval()
+    cues: np.ndarray | None = None
+    batch = config.batch_size
+    with (
+        torch.inference_mode(),
+        progress.bar("activation maps", total=len(features), quiet=quiet) as advance,
+    ):
+        for start in range(0, len(features), batch):
+            indices = range(start, min(start + batch, len(features)))
+            with fabric.autocast():
+                theta = network(features.read(indices)).theta.float()
+            if network.boundary != "affine":
+                theta = theta * foreground_sign(theta, config.sign)
+            signed = theta[:, 0].cpu().numpy()
+            if cues is None:
+                shape = (len(features), *signed.shape[1:])
+                cues = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+            cues[start : indices.stop] = signed
+            advance(len(indices))
+    assert cues is not None
+    return cues

@@ -1,0 +1,129 @@
+"""Self-training of stage 1: fit the blocks again, now on the labels of the round before.
+
+The labels of one photo are wrong in their own way, those of thousands agree on what objects look like to the
+encoder. Blocks fitted on all of them keep what agrees, and the dense CRF sharpens what they answer.
+
+Differs: not in the paper, whose stage 1 ends after Eq. 6; `stage1.rounds = 0` is the paper.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from act2sal import progress
+from act2sal.activation import ActivationNetwork
+from act2sal.config import Stage1Config
+from act2sal.losses import bce_loss, iou_loss
+from act2sal.rectify import flip
+from act2sal.stage1.features import Features
+from act2sal.training_state import EpochLog, TrainingState, batches, epoch_generator, flip_flags
+
+WARMUP = 0.1
+
+
+def fit_on_labels(
+    network: ActivationNetwork,
+    features: Features,
+    labels: NDArray[np.uint8],
+    config: Stage1Config,
+    *,
+    round_number: int,
+    seed: int,
+    fabric: Fabric,
+    state: TrainingState,
+    log: EpochLog,
+    quiet: bool = False,
+) -> ActivationNetwork:
+    """Fit `network` on soft labels by BCE + IoU with AdamW; returned in eval mode.
+
+    Goes on from `state` where it holds finished epochs; `log` gets one row per epoch.
+
+    Args:
+        network: fresh, with the `affine` boundary, on the fabric's device.
+        features: of N photos.
+        labels: (N, h, w) uint8 0..255 at the size of the network's fused map.
+        config: options of stage 1; the `round_*` ones count here.
+        round_number: from 1.
+        seed: with `round_number`, of the order of the photos and of the mirroring.
+        fabric: device and precision.
+        state: checkpoint of this round.
+        log: receives the rows.
+        quiet: no progress bars.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
+    """
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.round_lr, weight_decay=config.round_weight_decay
+    )
+    module, optimizer = fabric.setup(network, optimizer)
+    first = state.restore(module, optimizer)
+    module.train()
+    for epoch in range(first, config.round_epochs):
+        started = time.perf_counter()
+        generator = epoch_generator(seed, 1000 * round_number + epoch)
+        loss = _epoch(module, features, labels, config, optimizer, fabric, generator, epoch, quiet)
+        name = f"stage1 round {round_number}"
+        log({"stage": name, "epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started})
+        state.save(epoch + 1, module, optimizer)
+    return network.eval()
+
+
+def one_cycle(progress_share: float, peak: float) -> float:
+    """Learning rate after this share of the steps: a linear rise to `peak` in a tenth, then half a cosine to 0."""
+    if progress_share < WARMUP:
+        return peak * progress_share / WARMUP
+    return peak * (1 + math.cos(math.pi * (progress_share - WARMUP) / (1 - WARMUP))) / 2
+
+
+def _epoch(
+    module: torch.nn.Module,
+    features: Features,
+    labels: NDArray[np.uint8],
+    config: Stage1Config,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
+    generator: torch.Generator,
+    epoch: int,
+    quiet: bool,
+) -> float:
+    cut = batches(len(features), config.batch_size, generator)
+    total = torch.zeros((), device=fabric.device)
+    title = f"self-training, epoch {epoch + 1}/{config.round_epochs}"
+    with progress.bar(title, total=len(cut), quiet=quiet) as advance:
+        for step, indices in enumerate(cut):
+            share = (epoch + (step + 0.5) / len(cut)) / config.round_epochs
+            for group in optimizer.param_groups:
+                group["lr"] = one_cycle(share, config.round_lr)
+            mirrored = flip_flags(len(indices), generator).to(fabric.device)
+            target = read_labels(labels, indices, fabric.device)
+            with fabric.autocast():
+                theta = module([flip(e, mirrored) for e in features.read(indices)]).theta
+            loss = label_loss(theta.float(), flip(target, mirrored))
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimizer.step()
+            total += loss.detach()
+            advance()
+    mean = float(total) / len(cut)
+    if not math.isfinite(mean):
+        raise FloatingPointError(
+            f"the loss of self-training is {mean} in epoch {epoch + 1}; lower stage1.round_lr"
+        )
+    return mean
+
+
+def read_labels(labels: NDArray[np.uint8], indices: Sequence[int], device: torch.device) -> Tensor:
+    """Labels of these indices as (B, 1, h, w) float32 in [0, 1] on `device`."""
+    return torch.from_numpy(labels[list(indices)]).to(device).float().div(255)[:, None]
+
+
+def label_loss(theta: Tensor, target: Tensor) -> Tensor:
+    """BCE + IoU of logits theta (B, 1, h, w) against soft labels (B, 1, h, w) in [0, 1]; a scalar."""
+    return bce_loss(theta, target) + iou_loss(torch.sigmoid(theta), target)

@@ -1,0 +1,191 @@
+"""Stage 2: fit the detector on the pseudo labels while its predictions rectify them (Eq. 7-14)."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from act2sal import progress
+from act2sal.config import LabelConfig, Stage2Config
+from act2sal.detector import Detector
+from act2sal.losses import detector_loss
+from act2sal.photo_batches import PhotoSource, stack, to_batch
+from act2sal.pseudo_labels import refine_prob
+from act2sal.rectify import LabelBank, flip, historical_average, lambda_at, quantise, rectify
+from act2sal.training_state import (
+    EpochLog,
+    LogRow,
+    TrainingState,
+    batches,
+    epoch_generator,
+    flip_flags,
+    learning_rate,
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Photos and labels as the network sees them, some of them mirrored.
+
+    photos: (B, 3, S, S) float32 in [0, 1]; labels: (B, 1, S, S) float32 in [0, 1]; mirrored: (B,) bool.
+    """
+
+    indices: Sequence[int]
+    photos: Tensor
+    labels: Tensor
+    mirrored: Tensor
+
+
+@dataclass(frozen=True)
+class Stage2:
+    """What the epochs of stage 2 share: the data, the options and where to compute.
+
+    photos: N square photos; bank_folder: a `LabelBank` of their labels, of the same size; labels: CRF parameters,
+    for HMA alone.
+    """
+
+    photos: PhotoSource
+    bank_folder: Path
+    config: Stage2Config
+    labels: LabelConfig
+    fabric: Fabric
+    seed: int
+
+    def fit(
+        self,
+        detector: Detector,
+        state: TrainingState,
+        log: EpochLog,
+        *,
+        on_epoch: Callable[[LabelBank], None],
+        quiet: bool = False,
+    ) -> Detector:
+        """Fit `detector` on the labels of the bank, rectify them after every step, return it in eval mode.
+
+        Goes on from `state`, and opens the bank there; `log` gets one row per epoch, `on_epoch` the labels as
+        the epoch left them. On the CPU the weights
+        depend on photos, labels, config and seed alone, interrupted or not.
+
+        Raises:
+            FloatingPointError: the loss is no longer finite.
+        """
+        detector = detector.to(memory_format=torch.channels_last)
+        network, optimizer = self.fabric.setup(detector, sgd(detector, self.config))
+        first = state.restore(network, optimizer)
+        bank = LabelBank(self.bank_folder, epoch=first)
+        network.train()
+        for epoch in range(first, self.config.epochs):
+            started = time.perf_counter()
+            loss, change = self._epoch(network, optimizer, bank, epoch, quiet)
+            seconds = time.perf_counter() - started
+            row: LogRow = {"stage": "stage2", "epoch": epoch + 1, "loss": loss, "label_change": change}
+            log({**row, "seconds": seconds})
+            bank.finish()
+            state.save(epoch + 1, network, optimizer)
+            bank.commit()
+            on_epoch(bank)
+        return detector.eval()
+
+    def _epoch(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, bank: LabelBank, epoch: int, quiet: bool
+    ) -> tuple[float, float]:
+        """One pass over the photos; the mean loss and the mean absolute change of a label's pixel."""
+        config = self.config
+        set_learning_rate(optimizer, config, epoch)
+        generator = epoch_generator(self.seed, epoch)
+        cut = batches(len(self.photos), config.batch_size, generator)
+        total = torch.zeros(2, device=self.fabric.device)
+        title = f"stage 2, epoch {epoch + 1}/{config.epochs}"
+        with progress.bar(title, total=len(cut), quiet=quiet) as advance:
+            for batch in self._batches(bank, cut, generator):
+                loss, logits = self._step(network, optimizer, batch)
+                total += torch.stack([loss, self._rectify(bank, batch, logits, epoch)])
+                advance()
+        loss_mean, change_mean = (total / len(cut)).tolist()
+        if not math.isfinite(loss_mean):
+            message = f"the loss of stage 2 is {loss_mean} in epoch {epoch + 1}; a lower stage2.lr may help"
+            raise FloatingPointError(message)
+        return loss_mean, change_mean
+
+    def _batches(
+        self, bank: LabelBank, cut: Iterable[list[int]], generator: torch.Generator
+    ) -> Iterator[Batch]:
+        once = flip_flags(len(self.photos), epoch_generator(self.seed, -1))
+        for indices in cut:
+            mirrored = once[indices] if self.config.flip_once else flip_flags(len(indices), generator)
+            if not self.config.flip:
+                mirrored = torch.zeros(len(indices), dtype=torch.bool)
+            mirrored = mirrored.to(self.fabric.device)
+            photos = to_batch(stack(self.photos, indices), self.fabric.device)
+            labels = bank.read(indices).to(self.fabric.device).float().div(255)
+            yield Batch(indices, flip(photos, mirrored), flip(labels, mirrored), mirrored)
+
+    def _step(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
+    ) -> tuple[Tensor, Tensor]:
+        """One step of SGD; the loss and the logits made before it, both detached."""
+        with self.fabric.autocast():
+            logits = network(batch.photos.contiguous(memory_format=torch.channels_last))
+        logits = logits.float()
+        loss = detector_loss(
+            logits,
+            batch.labels,
+            bce=self.config.loss_bce,
+            ssim=self.config.loss_ssim,
+            iou=self.config.loss_iou,
+        )
+        optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        optimizer.step()
+        return loss.detach(), logits.detach()
+
+    def _rectify(self, bank: LabelBank, batch: Batch, logits: Tensor, epoch: int) -> Tensor:
+        """Write the labels of the next epoch (Eq. 13, or HMA); the mean absolute change, a scalar."""
+        lam = lambda_at(epoch, warmup=self.config.rectify_warmup, lam=self.config.rectify_lambda)
+        if self.config.rectifier == "none" or lam == 1:
+            return logits.new_zeros(())
+        prob = flip(torch.sigmoid(logits), batch.mirrored)
+        label = flip(batch.labels, batch.mirrored)
+        if self.config.rectifier == "hma":
+            rectified = self._historical_average(batch, prob, label)
+        else:
+            rectified = rectify(label, prob, lam)
+        bank.write(batch.indices, quantise(rectified))
+        return (rectified - label).abs().mean()
+
+    def _historical_average(self, batch: Batch, prob: Tensor, label: Tensor) -> Tensor:
+        averaged = historical_average(
+            stack(self.photos, batch.indices),
+            prob[:, 0].cpu().numpy(),
+            label[:, 0].cpu().numpy(),
+            momentum=self.config.hma_momentum,
+            refine=partial(refine_prob, config=self.labels),
+        )
+        return torch.from_numpy(averaged)[:, None].to(label.device)
+
+
+def sgd(detector: Detector, config: Stage2Config) -> torch.optim.SGD:
+    """SGD with Nesterov momentum and a lower rate for the encoder (group 0) than for the rest (group 1)."""
+    encoder = list(detector.encoder.parameters())
+    known = {id(parameter) for parameter in encoder}
+    decoder = [parameter for parameter in detector.parameters() if id(parameter) not in known]
+    return torch.optim.SGD(
+        [{"params": encoder}, {"params": decoder}],
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: Stage2Config, epoch: int) -> None:
+    """Set the rates of `sgd` for an epoch counted from 0."""
+    rate = learning_rate(config.lr, epoch, config.milestones)
+    for group, factor in zip(optimizer.param_groups, (config.encoder_lr_factor, 1.0), strict=True):
+        group["lr"] = rate * factor
