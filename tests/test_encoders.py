@@ -1,5 +1,6 @@
 """Encoders: levels, weights under every naming, what is refused, freezing."""
 
+import hashlib
 import io
 import urllib.error
 from dataclasses import replace
@@ -10,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.models import densenet121, mobilenet_v2, resnet18
+from torchvision.models import densenet121, mobilenet_v2, resnet18, resnet50
 
 from act2sal import encoder_weights, encoders
 from act2sal.encoder_weights import WeightsError, encoder_tensors, moco_v2_file, read_weights
@@ -388,6 +389,22 @@ def test_a_broken_download_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(WeightsError, match="only 4 of 8 bytes came"):
         moco_v2_file(quiet=True)
     assert list((tmp_path / "act2sal").iterdir()) == []
+
+
+def test_a_moco_v2_file_in_the_cache_is_used_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = resnet50()
+    path = tmp_path / "act2sal" / "moco_v2_800ep_pretrain.pth.tar"
+    path.parent.mkdir()
+    torch.save(moco_like(whole), path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(encoder_weights, "MOCO_V2_MD5", hashlib.md5(path.read_bytes()).hexdigest()[:8])
+    encoder = build_encoder("resnet", "moco_v2")
+    assert (encoder.name, encoder.supervision) == ("resnet50", "none")
+    torch.testing.assert_close(
+        encoder.body.state_dict()["layer4.2.conv3.weight"], whole.state_dict()["layer4.2.conv3.weight"]
+    )
 
 
 def test_moco_v2_is_for_resnet50_alone() -> None:
