@@ -11,7 +11,7 @@ import act2sal
 
 PACKAGE = Path(act2sal.__file__).parent
 LAYERS = {
-    0: {"config", "datasets", "images", "progress", "scenes", "version"},
+    0: {"config", "datasets", "errors", "images", "progress", "scenes", "version"},
     1: {
         "activation",
         "checkpoint",

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import tomli_w
 
+from act2sal.errors import InputError
+
 Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
 Threshold = Literal["half", "otsu", "mean", "median"]
 Sign = Literal["area", "area_zero", "corners", "border"]
@@ -20,7 +22,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 PresetName = Literal["default", "paper", "official"]
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """An option that does not exist or contradicts another; the message names it."""
 
 

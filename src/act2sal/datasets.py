@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from act2sal.errors import InputError
 from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
 from act2sal.progress import Advance, bar
 
@@ -27,7 +28,7 @@ _SHOWN = 8
 _LOGGER = logging.getLogger("act2sal")
 
 
-class DatasetError(ValueError):
+class DatasetError(InputError):
     """A folder that cannot be used; the message says why."""
 
 

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from act2sal.errors import InputError
 from act2sal.progress import bar
 
 MOCO_V2_URL = (
@@ -29,7 +30,7 @@ _SHOWN = 8
 _BLOCK = 1 << 20
 
 
-class WeightsError(Exception):
+class WeightsError(InputError):
     """Encoder weights that cannot be had, read or used; the message says what to do or lists the tensors."""
 
 

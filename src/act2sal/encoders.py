@@ -21,6 +21,7 @@ from act2sal.encoder_weights import (
     rename_torchvision,
     top_level_outside,
 )
+from act2sal.errors import InputError
 
 STRIDES = (2, 4, 8, 16, 32)
 SHORT_NAMES = {
@@ -34,7 +35,7 @@ SHORT_NAMES = {
 }
 
 
-class EncoderError(ValueError):
+class EncoderError(InputError):
     """A model name that gives no encoder; the message says why."""
 
 

@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from act2sal.errors import InputError
+
 Refine = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
 
 
-class LabelBankError(RuntimeError):
+class LabelBankError(InputError):
     """The files of a label bank are missing or are no label bank; the message names the folder or file."""
 
 

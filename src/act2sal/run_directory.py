@@ -9,6 +9,7 @@ from typing import IO
 from torch.utils.tensorboard import SummaryWriter
 
 from act2sal.config import TrainConfig, load_toml, to_toml
+from act2sal.errors import InputError
 from act2sal.images import write_atomic
 from act2sal.training_state import LogRow
 
@@ -26,7 +27,7 @@ CONTENTS = (
 )
 
 
-class RunError(RuntimeError):
+class RunError(InputError):
     """A run directory that cannot be used as asked; the message names it and says what to do."""
 
 

@@ -1,0 +1,326 @@
+"""The `act2sal` command: parses, calls one function, prints."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from act2sal.config import (
+    PRESETS,
+    Device,
+    LabelConfig,
+    PresetName,
+    Stage1Config,
+    TrainConfig,
+    load_toml,
+)
+from act2sal.errors import InputError
+from act2sal.version import __version__
+
+OK, SOME_FAILED, WRONG_USAGE = 0, 1, 2
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a salient-object detector on a folder of unlabelled photos.
+
+    Stage 1 reads activation maps off a frozen encoder, splits them and makes pseudo labels of them; stage 2 trains
+    a light detector on the labels and repairs them on the way. RUN gets config.toml, log.jsonl, stage1.safetensors,
+    labels/, detector.safetensors, report.html and checkpoints.
+    """
+
+    photos: tyro.conf.Positional[Path]
+    """Folder of photos, searched to any depth (JPEG, PNG, WebP, BMP, TIFF). No mask is ever opened."""
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    """Run directory."""
+    options: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    """Everything below can also stand in the --config file."""
+    preset: PresetName = "default"
+    """default: the best recipe measured; paper: the text of the paper; official: the published code."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE.toml")] = None
+    """TOML file whose values replace those of the preset; options on the command line replace both."""
+    resume: bool = False
+    """Go on with the run in RUN where it was stopped."""
+    overwrite: bool = False
+    """Replace the run in RUN."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Write pseudo labels for a folder of photos (stage 1 only): DIR/a/b.png for PHOTOS/a/b.jpg."""
+
+    photos: tyro.conf.Positional[Path]
+    """Folder of photos, searched to any depth."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the labels (8-bit PNG, 0 and 255); labels that are there already are kept."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Use the fitted stage 1 of this run instead of fitting one."""
+    encoder: str = TrainConfig.encoder
+    """A timm model name or a short name (mobilenetv2, resnet50, densenet169)."""
+    encoder_weights: str = TrainConfig.encoder_weights
+    """builtin (ships with the package), timm, moco_v2, random, or a file (.safetensors, .pth)."""
+    size: int = TrainConfig.size
+    """Side of the square the photos are resized to, in pixels."""
+    limit: int | None = None
+    """Use only the first so many photos in the order of their names; None: all."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Threads for decoding and the CRF; 0: one per core."""
+    seed: int = 0
+    """Seed of every random draw."""
+    stage1: Stage1Config = field(default_factory=Stage1Config)
+    """Stage 1: saliency cue extraction."""
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    """Pseudo labels."""
+    overwrite: bool = False
+    """Write labels anew that are there already."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Write 8-bit PNG saliency maps at each photo's own size: DIR/a/b.png for INPUT/a/b.jpg."""
+
+    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    """Photos and folders of photos."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the maps."""
+    model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
+    """Run directory or model file; None: the detector that ships with the package."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Threads that decode and encode; 0: one per core."""
+    overwrite: bool = False
+    """Replace maps that are there already."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Score saliency maps against masks of the same names (values from py-sod-metrics)."""
+
+    maps: tyro.conf.Positional[Path]
+    """Folder of maps."""
+    masks: tyro.conf.Positional[Path]
+    """Folder of masks, binarised at > 127."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the scores there."""
+    workers: int = 0
+    """Processes; 0: one per core."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Turn a checkpoint of the published A2S code (stage 1 or 2) into a model file of this package."""
+
+    source: tyro.conf.Positional[Path]
+    """The .pth file."""
+    out: Annotated[Path, tyro.conf.arg(metavar="MODEL.safetensors")]
+    """Model file to write."""
+    half: bool = False
+    """Store convolutions in float16."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Train and predict on bundled material, offline, in a few minutes; ends with DIR/run/report.html."""
+
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("demo")
+    """Folder of the demo; an earlier demo there is replaced."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def train_command(arguments: Sequence[str]) -> int:
+    """`act2sal train`."""
+    chosen = _chosen_defaults(arguments)
+    options = tyro.cli(
+        TrainOptions,
+        args=arguments,
+        prog="act2sal train",
+        default=TrainOptions(tyro.MISSING, tyro.MISSING, chosen),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    from act2sal.pipeline import train
+
+    outcome = train(
+        options.photos,
+        options.out,
+        options.options,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    print(f"trained on {outcome.photos} photos; report: {options.out / 'report.html'}")
+    return _failures(outcome.failures)
+
+
+def label_command(arguments: Sequence[str]) -> int:
+    """`act2sal label`."""
+    options = _parse(LabelOptions, arguments, "label")
+    from act2sal.labelling import label
+
+    config = TrainConfig(
+        encoder=options.encoder,
+        encoder_weights=options.encoder_weights,
+        size=options.size,
+        limit=options.limit,
+        device=options.device,
+        workers=options.workers,
+        seed=options.seed,
+        stage1=options.stage1,
+        labels=options.labels,
+    )
+    outcome = label(
+        options.photos,
+        options.out,
+        config,
+        run=options.run,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    print(f"{outcome.photos} labels in {options.out}")
+    return _failures(outcome.failures)
+
+
+def predict_command(arguments: Sequence[str]) -> int:
+    """`act2sal predict`."""
+    options = _parse(PredictOptions, arguments, "predict")
+    from act2sal.predict import Predictor, predict
+
+    outcome = predict(
+        options.inputs,
+        options.out,
+        Predictor.load(options.model, device=options.device),
+        workers=options.workers,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    print(f"{outcome.written} maps in {options.out}")
+    return _failures(outcome.failures)
+
+
+def evaluate_command(arguments: Sequence[str]) -> int:
+    """`act2sal evaluate`."""
+    options = _parse(EvaluateOptions, arguments, "evaluate")
+    from act2sal.evaluate import evaluate
+    from act2sal.images import write_atomic
+
+    scores = evaluate(options.maps, options.masks, workers=options.workers, quiet=options.quiet)
+    print(scores)
+    if options.json is not None:
+        write_atomic(options.json, scores.to_json().encode())
+    return OK if not scores.missing and not scores.unreadable else SOME_FAILED
+
+
+def convert_command(arguments: Sequence[str]) -> int:
+    """`act2sal convert`."""
+    options = _parse(ConvertOptions, arguments, "convert")
+    from act2sal.official import convert_official
+
+    kind = convert_official(options.source, options.out, half=options.half)
+    print(f"{options.out}: {kind}")
+    return OK
+
+
+def demo_command(arguments: Sequence[str]) -> int:
+    """`act2sal demo`."""
+    options = _parse(DemoOptions, arguments, "demo")
+    from act2sal.demo import demo
+
+    print(demo(options.out, quiet=options.quiet))
+    return OK
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "train": (train_command, "train a detector on a folder of unlabelled photos"),
+    "label": (label_command, "write pseudo labels only"),
+    "predict": (predict_command, "photos in, saliency maps out"),
+    "evaluate": (evaluate_command, "score maps against masks"),
+    "convert": (convert_command, "read a checkpoint of the published A2S code"),
+    "demo": (demo_command, "train and predict on bundled material"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0 all done, 1 some inputs failed or the work broke off, 2 wrong usage."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["--version"]:
+        print(f"act2sal {__version__}")
+        return OK
+    if not given or given[0] in ("-h", "--help"):
+        print(_overview())
+        return OK if given else WRONG_USAGE
+    if given[0] not in COMMANDS:
+        return _error(f"there is no command {given[0]!r}; possible: {', '.join(COMMANDS)}", WRONG_USAGE)
+    try:
+        return COMMANDS[given[0]][0](given[1:])
+    except (InputError, FileExistsError) as error:
+        return _error(str(error), WRONG_USAGE)
+    except (OSError, FloatingPointError) as error:
+        return _error(str(error), SOME_FAILED)
+    except KeyboardInterrupt:
+        return _error(f"interrupted; what was written stays{_how_to_go_on(given[0])}", SOME_FAILED)
+
+
+def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:
+    config = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(kind, args=arguments, prog=f"act2sal {command}", config=config)
+
+
+def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:
+    """The options that --preset and --config, or the run that is resumed, set before the command line does."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", choices=PRESETS, default="default")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    known, _ = parser.parse_known_args(arguments)
+    if known.resume and known.out is not None and (known.out / "config.toml").is_file():
+        return load_toml(known.out / "config.toml", TrainConfig())
+    preset = PRESETS[known.preset]
+    return preset if known.config is None else load_toml(known.config, preset)
+
+
+def _overview() -> str:
+    rows = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        "usage: act2sal COMMAND ... [--help]\n\nSalient-object detectors from unlabelled photos.\n\n"
+        f"{rows}\n\nact2sal COMMAND --help shows every option with its default."
+    )
+
+
+def _failures(failures: Sequence[str]) -> int:
+    if failures:
+        print(f"{len(failures)} photos could not be read; they are named above", file=sys.stderr)
+    return SOME_FAILED if failures else OK
+
+
+def _how_to_go_on(command: str) -> str:
+    return "; the same command with --resume goes on" if command == "train" else ""
+
+
+def _error(message: str, status: int) -> int:
+    print(f"act2sal: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

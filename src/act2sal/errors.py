@@ -1,0 +1,5 @@
+"""What the user can mend: the base of the package's errors about inputs, options and files."""
+
+
+class InputError(ValueError):
+    """Something given to the package cannot be used; the message is one line that names it."""
