@@ -9,10 +9,11 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.special import expit
 
+from act2sal.config import Threshold
 from act2sal.datasets import PhotoBank
 from act2sal.images import read_photo, resize_map, write_atomic
+from act2sal.pseudo_labels import cue_mask, normalised_cue
 from act2sal.rectify import LabelBank
 
 LONGEST_SIDE = 200
@@ -63,16 +64,17 @@ class Samples:
             write_atomic(folder / "name.txt", self.bank.photos[index].relative.as_posix().encode())
             _write_picture(folder / "photo.jpg", _shrunk(self.bank[index], self._size(index)))
 
-    def activations(self, cues: NDArray[np.float32]) -> None:
+    def activations(self, cues: NDArray[np.float32], *, threshold: Threshold = "half") -> None:
         """Write the activation maps in colour, and the cues: the masks that the CRF starts from.
 
         Args:
             cues: (N, h, w) float32 logits of all photos of the bank, positive on the foreground.
+            threshold: of the labels (`LabelConfig.threshold`).
         """
         for index, folder in self._folders.items():
             size = self._size(index)
             _write_picture(folder / "activation.png", colour_activation(resize_map(cues[index], size)))
-            mask = _cue_mask(cues[index], self.bank.original_sizes[index])
+            mask = cue_mask(normalised_cue(cues[index], self.bank.original_sizes[index]), threshold)
             _write_picture(folder / "cue.png", _shrunk(mask.astype(np.uint8) * 255, size))
 
     def labels(self, label_paths: Sequence[Path]) -> None:
@@ -120,12 +122,6 @@ def colour_activation(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
     coloured = matplotlib.colormaps[_COLOURS](0.5 + 0.5 * scaled, bytes=True)[..., :3].copy()
     coloured[_boundary(logits > 0)] = _BOUNDARY_COLOUR
     return coloured
-
-
-def _cue_mask(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
-    prob = expit(resize_map(logits, size))
-    spread = np.ptp(prob)
-    return (prob - prob.min()) / (spread if spread > 0 else 1) > 0.5
 
 
 def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

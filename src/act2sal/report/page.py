@@ -8,20 +8,12 @@ from pathlib import Path
 
 from act2sal.progress import clock_text
 from act2sal.report.curves import curve_svg
-from act2sal.run_directory import LogRow
 from act2sal.samples import Sample
+from act2sal.training_state import LogRow
 
 _STYLE = Path(__file__).with_name("style.css")
-_STAGES = {
-    "stage1": "Stage 1",
-    "labels": "Pseudo labels",
-    "stage2": "Stage 2",
-}
-_CURVES = (
-    ("stage1", "loss", "Stage 1: loss (Eq. 4)", "loss"),
-    ("stage2", "loss", "Stage 2: loss (Eq. 12)", "loss"),
-    ("stage2", "label_change", "Stage 2: change of the labels (Eq. 13)", "mean change per pixel"),
-)
+_EQUATIONS = {("stage1", "loss"): "Eq. 4", ("stage2", "loss"): "Eq. 12", ("stage2", "label_change"): "Eq. 13"}
+_MEASURES = {"loss": ("loss", "loss"), "label_change": ("change of the labels", "mean change per pixel")}
 _MIME = {".jpg": "image/jpeg", ".png": "image/png"}
 _LABEL_FREE = "none"
 
@@ -83,10 +75,10 @@ def _summary(facts: Facts) -> str:
         ("Photos used", str(facts.photos)),
         ("Not readable", str(len(facts.failures))),
         ("Device", facts.device),
-        ("Time", clock_text(seconds)),
+        ("Training time", clock_text(seconds)),
     ]
     for encoder, supervision in facts.supervision.items():
-        dagger = "" if supervision == _LABEL_FREE else " ‡"
+        dagger = "" if supervision == _LABEL_FREE else "\N{NO-BREAK SPACE}‡"
         entries.append((encoder[:1].upper() + encoder[1:], facts.encoders.get(encoder, supervision) + dagger))
     tiles = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>\n" for key, value in entries)
     return (
@@ -150,15 +142,28 @@ def _picture(path: Path | None, alt: str) -> str:
 
 
 def _curves(rows: Sequence[LogRow]) -> str:
-    drawn = []
-    for stage, key, title, unit in _CURVES:
-        points = sorted(
-            (int(row["epoch"]), float(row[key])) for row in rows if row["stage"] == stage and key in row
-        )
-        if points:
-            epochs, values = [p[0] for p in points], [p[1] for p in points]
-            drawn.append(f'<div class="card">{curve_svg(epochs, values, title=title, unit=unit)}</div>\n')
-    return f'<div class="curves">\n{"".join(drawn)}</div>' if drawn else ""
+    """Every measure of every stage over its epochs, in the order in which the stages began."""
+    points: dict[tuple[str, str], dict[int, float]] = {}
+    for row in rows:
+        for measure in _MEASURES:
+            if measure in row:
+                points.setdefault((str(row["stage"]), measure), {})[int(row["epoch"])] = float(row[measure])
+    drawn = "".join(f'<div class="card">{_curve(*key, values)}</div>\n' for key, values in points.items())
+    return f'<div class="curves">\n{drawn}</div>' if drawn else ""
+
+
+def _curve(stage: str, measure: str, values: Mapping[int, float]) -> str:
+    what, unit = _MEASURES[measure]
+    equation = _EQUATIONS.get((stage, measure))
+    title = f"{_stage_name(stage)}: {what}" + (f" ({equation})" if equation else "")
+    epochs = sorted(values)
+    return curve_svg(epochs, [values[epoch] for epoch in epochs], title=title, unit=unit)
+
+
+def _stage_name(stage: str) -> str:
+    """`stage1 round 2` of the log as "Stage 1 round 2"."""
+    spaced = stage.replace("stage1", "stage 1").replace("stage2", "stage 2")
+    return spaced[:1].upper() + spaced[1:]
 
 
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
@@ -166,10 +171,14 @@ def _scores(scores: Mapping[str, Mapping[str, float]]) -> str:
         return ""
     metrics = list(dict.fromkeys(metric for values in scores.values() for metric in values))
     body = [
-        [name, *(f"{values[m]:.4g}" if m in values else "" for m in metrics)]
+        [name, *(_score_text(values[m]) if m in values else "" for m in metrics)]
         for name, values in scores.items()
     ]
     return _table(["", *metrics], body)
+
+
+def _score_text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 def _timings(rows: Sequence[LogRow]) -> str:
@@ -182,7 +191,7 @@ def _timings(rows: Sequence[LogRow]) -> str:
         return ""
     body = [
         [
-            _STAGES.get(stage, stage.capitalize()),
+            _stage_name(stage),
             str(len(spent)) if len(spent) > 1 else "",
             clock_text(sum(spent)),
         ]
