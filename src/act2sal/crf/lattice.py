@@ -24,6 +24,8 @@ NONE = np.uint32(0xFFFFFFFF)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 LOW = np.uint64(0xFFFFFFFF)
 FIRST_BITS = 10
+GROWTH_BITS = 2
+MARGIN = 5  # steps from an elevated point to the corners of its simplex and their neighbours, rounded up
 LARGEST_FIRST_BITS = 20
 RECENT_BITS = 13
 
@@ -31,11 +33,11 @@ RECENT_BITS = 13
 class Lattice(NamedTuple):
     """The lattice of one image.
 
-    Pixels come in vertical strips of BLOCK columns, each from top to bottom, and vertices in the order
-    in which those
-    pixels first touch them, so that what is used together lies together in images of any size.
+    Pixels come in vertical strips of BLOCK columns, each from top to bottom, and vertices by their key,
+    that is by
+    position and then by colour: what is used together lies together in images of any size.
     corners: (N, 6) int32, the vertices around each pixel; weights: (N, 6) float32, barycentric in [0, 1];
-    neighbours: (6, M, 2) int32, the vertices before and after each vertex along each direction, M where
+    neighbours: (6, M, 2) int32, the vertices on both sides of each vertex along each direction, M where
     none is.
     """
 
@@ -53,12 +55,11 @@ def build_lattice(photo: NDArray[np.uint8], *, sxy: float, srgb: float) -> Latti
     """
     height, width, _ = photo.shape
     scales = feature_scales(sxy, srgb)
-    strides, origin = key_layout(scales * np.array([width - 1, height - 1, 255, 255, 255]))
-    steps = strides.sum() - CORNERS * strides
+    steps, origin = key_layout(scales * np.array([width - 1, height - 1, 255, 255, 255]))
     corners = np.empty((height * width, CORNERS), np.int32)
     weights = np.empty((height * width, CORNERS), np.float32)
     bits = min(max((height * width - 1).bit_length(), FIRST_BITS), LARGEST_FIRST_BITS)
-    keys, table = np.empty(0, np.int64), np.empty((0, 2), np.uint32)
+    keys = np.empty(0, np.int64)
     count = strip = row = 0
     while strip < width:
         # The large arrays are allocated here because NumPy, unlike the kernels, asks for large memory pages.
@@ -66,22 +67,13 @@ def build_lattice(photo: NDArray[np.uint8], *, sxy: float, srgb: float) -> Latti
         table = np.full((1 << bits, 2), NONE, np.uint32)
         _hash_all(keys[:count], table)
         count, strip, row = _place(
-            photo,
-            scales.astype(np.float32),
-            strides,
-            origin,
-            steps,
-            keys,
-            table,
-            count,
-            strip,
-            row,
-            corners,
-            weights,
+            photo, scales.astype(np.float32), steps, origin, keys, table, count, strip, row, corners, weights
         )
-        bits += 1
+        bits += GROWTH_BITS
+    order = np.argsort(keys[:count])
+    _renumber(corners, order)
     neighbours = np.full((CORNERS, count, 2), count, np.int32)
-    _connect(keys[:count], table, steps, neighbours)
+    _connect(keys[order], np.abs(steps), neighbours)
     return Lattice(corners, weights, neighbours)
 
 
@@ -97,25 +89,28 @@ def feature_scales(sxy: float, srgb: float) -> NDArray[np.float64]:
     return np.sqrt(2.0 / 3.0) * CORNERS / np.sqrt((j + 1.0) * (j + 2.0)) / deviations
 
 
-def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Strides and origin, (6,) int64 each, that number every lattice point and every neighbour of one.
+def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
+    """How lattice points are numbered: what a step along each direction adds to a key, (6,) int64, and
+    an offset.
 
-    The key of a point is the sum of (coordinate - origin) * stride; the last coordinate follows from
-    the others and
-    has stride 0. A step along direction j adds 1 to all coordinates and takes 6 from coordinate j, so
-    it adds a constant
-    to the key. extent: (5,) float64, the largest value of each scaled feature (the smallest is 0).
+    The differences of successive coordinates of a lattice point are multiples of 6. The key has a sixth
+    of each as a
+    digit, that of the two that depend on the position alone first. A step along direction j adds 1 to
+    all coordinates and
+    takes 6 from coordinate j, so it adds a constant to the key, and the key of the point 6 c is the offset
+    less c . steps. extent: (5,) float64, the largest value of each scaled feature (the smallest is 0).
     """
-    upper = np.array([extent[j:].sum() for j in range(FEATURES)])
-    lower = np.array([-j * extent[j - 1] if j else 0.0 for j in range(FEATURES)])
-    margin = 3 * CORNERS
-    origin = np.floor(lower).astype(np.int64) - margin
+    j = np.arange(FEATURES)
+    lowest = -np.floor(j * np.roll(extent, 1) / CORNERS).astype(np.int64) - MARGIN
+    highest = np.ceil((j + 2) * extent / CORNERS).astype(np.int64) + MARGIN
     strides = [1]
-    for length in np.ceil(upper).astype(np.int64) + margin - origin:
+    for length in (highest - lowest + 1)[::-1]:
         strides.append(strides[-1] * int(length))
     if strides[-1] >= 2**63:
         raise ValueError("the bilateral kernel is too narrow for a photo of this size: raise sxy or srgb")
-    return np.array([*strides[:FEATURES], 0]), np.array([*origin, 0])
+    digits = np.array(strides[FEATURES - 1 :: -1], dtype=np.int64)
+    steps = np.diff(np.concatenate([[0], digits, [0]])) * -1
+    return steps, -int(lowest @ digits)
 
 
 @compiled
@@ -150,9 +145,8 @@ def _hash_all(keys: NDArray[np.int64], table: NDArray[np.uint32]) -> None:
 def _place(
     photo: NDArray[np.uint8],
     scales: NDArray[np.float32],
-    strides: NDArray[np.int64],
-    origin: NDArray[np.int64],
     steps: NDArray[np.int64],
+    origin: int,
     keys: NDArray[np.int64],
     table: NDArray[np.uint32],
     count: int,
@@ -185,7 +179,7 @@ def _place(
             round_to_lattice(residual, nearest, rank, excess)
             sort_by_rank(residual, rank, ordered, axis)
             weigh(ordered, weights[first : first + n])
-            _encode(nearest, axis, strides, origin, codes)
+            _encode(nearest, axis, steps, origin, codes)
             count = _find_corners(first, codes[:n], axis, steps, recent, keys, table, count, corners)
             row += 1
         strip += BLOCK
@@ -197,17 +191,17 @@ def _place(
 def _encode(
     nearest: NDArray[np.int32],
     axis: NDArray[np.int32],
-    strides: NDArray[np.int64],
-    origin: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    origin: int,
     codes: NDArray[np.int64],
 ) -> None:
     """codes: (BLOCK, 2) int64, written: the key of corner 0 of each pixel, and the order of its
     coordinates."""
     for i in range(BLOCK):
-        key = np.int64(0)
+        key = np.int64(origin)
         order = np.int64(0)
-        for j in range(FEATURES):
-            key += (nearest[j, i] - origin[j]) * strides[j]
+        for j in range(CORNERS):
+            key -= nearest[j, i] * steps[j]
             order = order * 8 + axis[j, i]
         codes[i, 0] = key
         codes[i, 1] = order
@@ -259,16 +253,28 @@ def _find_corners(
 
 
 @compiled
-def _connect(
-    keys: NDArray[np.int64],
-    table: NDArray[np.uint32],
-    steps: NDArray[np.int64],
-    neighbours: NDArray[np.int32],
-) -> None:
-    """Enter the vertices before and after each vertex along each direction into neighbours (6, M, 2)."""
+def _renumber(corners: NDArray[np.int32], order: NDArray[np.int64]) -> None:
+    """Replace each vertex in corners by its place in `order`."""
+    place = np.empty(order.size, np.int32)
+    for new in range(order.size):
+        place[order[new]] = new
+    for pixel in range(corners.shape[0]):
+        for k in range(CORNERS):
+            corners[pixel, k] = place[corners[pixel, k]]
+
+
+@compiled
+def _connect(keys: NDArray[np.int64], steps: NDArray[np.int64], neighbours: NDArray[np.int32]) -> None:
+    """Enter the vertices one step below and above each vertex; keys: (M,) int64, ascending; steps:
+    (6,), positive."""
     for direction in range(CORNERS):
+        above = 0
         for vertex in range(keys.size):
-            after, _, _ = _find(keys[vertex] + steps[direction], keys, table)
-            if after != NONE:
-                neighbours[direction, vertex, 1] = after
-                neighbours[direction, after, 0] = vertex
+            key = keys[vertex] + steps[direction]
+            while above < keys.size and keys[above] < key:
+                above += 1
+            if above == keys.size:
+                break
+            if keys[above] == key:
+                neighbours[direction, vertex, 1] = above
+                neighbours[direction, above, 0] = vertex

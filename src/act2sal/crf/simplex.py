@@ -56,9 +56,10 @@ def round_to_lattice(
     """Find the lattice point of remainder 0 next to each elevated point and rank the residuals, largest
     first.
 
-    residual: (6, BLOCK) float32, the elevated points, less the lattice points afterwards; nearest: (6,
-    BLOCK) int32,
-    the lattice points, written; rank: (6, BLOCK) int32 in 0..5, written; excess: (BLOCK,) int32 scratch.
+    residual: (6, BLOCK) float32, the elevated points, less the lattice points afterwards; nearest: (6, BLOCK)
+    int32, a sixth of the lattice points, written; rank: (6, BLOCK) int32 in 0..5, written; excess:
+    (BLOCK,) int32,
+    scratch.
     """
     for i in range(BLOCK):
         excess[i] = 0
@@ -66,7 +67,7 @@ def round_to_lattice(
         for i in range(BLOCK):
             sixths = np.floor(residual[j, i] * SIXTH + HALF)
             residual[j, i] -= sixths * SIX
-            nearest[j, i] = np.int32(sixths) * np.int32(CORNERS)
+            nearest[j, i] = np.int32(sixths)
             excess[i] += np.int32(sixths)
             rank[j, i] = 0
     for a in range(CORNERS - 1):
@@ -79,10 +80,10 @@ def round_to_lattice(
     for j in range(CORNERS):
         for i in range(BLOCK):
             moved = rank[j, i] + excess[i]
-            step = np.int32(CORNERS) * (np.int32(moved < 0) - np.int32(moved >= CORNERS))
-            rank[j, i] = moved + step
+            step = np.int32(moved < 0) - np.int32(moved >= CORNERS)
+            rank[j, i] = moved + step * np.int32(CORNERS)
             nearest[j, i] += step
-            residual[j, i] -= np.float32(step)
+            residual[j, i] -= np.float32(step) * SIX
 
 
 @compiled

@@ -1,0 +1,321 @@
+"""How fast, how exact and how large the dense CRF is, beside pydensecrf2 (extra `bench`).
+
+    python benchmarks/crf.py PHOTOS --out recipes/results/crf_speed.json
+
+Everything runs in one process on one core, except where two workers are compared. Times of the two programs
+are taken
+in turn for each photo, so that whatever else the machine does hits both.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from act2sal import crf
+from act2sal.crf import inference, lattice, simplex
+from act2sal.images import read_photo
+
+Photo = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+SIZE = (300, 400)
+MEGAPIXELS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+KERNELS = {
+    "gaussian_sxy": 3.0,
+    "gaussian_compat": 3.0,
+    "bilateral_sxy": 50.0,
+    "bilateral_srgb": 5.0,
+    "bilateral_compat": 10.0,
+}
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def load_photos(folder: Path, count: int) -> list[Photo]:
+    """`count` photos that are 400x300 on file, spread over the sorted folder; upright ones are turned."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".png"})
+    found: list[Photo] = []
+    for path in files[:: max(1, len(files) // (12 * count))]:
+        photo = read_photo(path)
+        if sorted(photo.shape[:2]) == sorted(SIZE):
+            found.append(np.ascontiguousarray(photo if photo.shape[:2] == SIZE else np.rot90(photo)))
+        if len(found) == count:
+            return found
+    raise SystemExit(f"only {len(found)} photos of {SIZE[1]}x{SIZE[0]} in {folder}, {count} are needed")
+
+
+def rough_mask(photo: Photo) -> Mask:
+    """A blob that cuts across the edges of the photo, as the thresholded map of a network does."""
+    level = cv2.GaussianBlur(photo.mean(axis=2), (0, 0), 12)
+    return np.asarray(level > np.median(level))
+
+
+def published(photo: Photo, mask: Mask, iterations: int = 10) -> NDArray[np.float32]:
+    """Foreground probability of pydensecrf2: (H, W) float32."""
+    from pydensecrf.densecrf import DenseCRF2D
+    from pydensecrf.utils import unary_from_labels
+
+    model = DenseCRF2D(mask.shape[1], mask.shape[0], 2)
+    model.setUnaryEnergy(unary_from_labels(mask.astype(np.int32), 2, gt_prob=0.7, zero_unsure=False))
+    model.addPairwiseGaussian(sxy=3, compat=3)
+    model.addPairwiseBilateral(sxy=50, srgb=5, rgbim=photo, compat=10)
+    return np.array(model.inference(iterations))[1].reshape(mask.shape)
+
+
+def compare(photos: list[Photo], repeats: int) -> dict[str, Any]:
+    """Time per photo, unary and kernels included: the least of `repeats`, in turn; medians over the
+    photos."""
+    ours, theirs, apart, agree = [], [], [], []
+    for photo in photos:
+        mask = rough_mask(photo)
+        rounds = [
+            (seconds(lambda: crf.refine(photo, mask)), seconds(lambda: published(photo, mask)))
+            for _ in range(repeats)
+        ]
+        ours.append(min(a for a, _ in rounds))
+        theirs.append(min(b for _, b in rounds))
+        a, b = crf.refine(photo, mask), published(photo, mask)
+        apart.append(np.abs(a - b).mean())
+        agree.append(((a > 0.5) == (b > 0.5)).mean())
+    ratio = np.array(theirs) / np.array(ours)
+    return {
+        "photos": len(photos),
+        "act2sal_ms": 1e3 * np.median(ours),
+        "pydensecrf2_ms": 1e3 * np.median(theirs),
+        "times_as_fast_median": np.median(ratio),
+        "times_as_fast_least": ratio.min(),
+        "times_as_fast_most": ratio.max(),
+        "mean_abs_difference": np.mean(apart),
+        "label_agreement_mean": np.mean(agree),
+        "label_agreement_least": min(agree),
+    }
+
+
+def scale_with_workers(photos: list[Photo], repeats: int) -> dict[str, Any]:
+    """Photos per second of one and of two threads, in turn; the best of `repeats`."""
+    tasks = [(photo, rough_mask(photo)) for photo in photos] * 2
+    best = {1: 0.0, 2: 0.0}
+    for _ in range(repeats):
+        for workers in best:
+            with ThreadPoolExecutor(workers) as pool:
+                took = seconds(lambda: list(pool.map(lambda task: crf.refine(*task), tasks)))
+            best[workers] = max(best[workers], len(tasks) / took)
+    return {
+        "photos_per_s_1_worker": best[1],
+        "photos_per_s_2_workers": best[2],
+        "gain": best[2] / best[1],
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average_1_min": os.getloadavg()[0],
+    }
+
+
+def mosaic(photos: list[Photo], megapixels: float) -> Photo:
+    """A photo of that size with the texture of real ones: the photos side by side, cut to 4:3."""
+    width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
+    height = round(megapixels * 1e6 / width)
+    columns, rows = -(-width // SIZE[1]), -(-height // SIZE[0])
+    tiles = [photos[i % len(photos)] for i in range(rows * columns)]
+    lines = [np.concatenate(tiles[r * columns : (r + 1) * columns], axis=1) for r in range(rows)]
+    return np.ascontiguousarray(np.concatenate(lines)[:height, :width])
+
+
+def grow(photos: list[Photo], repeats: int) -> list[dict[str, float]]:
+    rows = []
+    for megapixels in MEGAPIXELS:
+        photo = mosaic(photos, megapixels)
+        mask = rough_mask(photo)
+        took = min(seconds(lambda: crf.refine(photo, mask)) for _ in range(repeats))
+        rows.append({"megapixels": mask.size / 1e6, "s": took, "us_per_pixel": 1e6 * took / mask.size})
+    return rows
+
+
+@numba.njit(fastmath=True, error_model="numpy")
+def coordinates_only(photo: Photo, scales: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+    """The part of the lattice's building that is arithmetic: everything before a table is asked."""
+    residual = np.zeros((simplex.CORNERS, simplex.BLOCK), np.float32)
+    ordered = np.zeros((simplex.CORNERS, simplex.BLOCK), np.float32)
+    nearest = np.zeros((simplex.CORNERS, simplex.BLOCK), np.int32)
+    rank = np.zeros((simplex.CORNERS, simplex.BLOCK), np.int32)
+    axis = np.zeros((simplex.CORNERS, simplex.BLOCK), np.int32)
+    excess = np.zeros(simplex.BLOCK, np.int32)
+    first = 0
+    for strip in range(0, photo.shape[1], simplex.BLOCK):
+        for row in range(photo.shape[0]):
+            run = photo[row, strip : strip + simplex.BLOCK]
+            simplex.elevate(run, row, strip, scales, residual)
+            simplex.round_to_lattice(residual, nearest, rank, excess)
+            simplex.sort_by_rank(residual, rank, ordered, axis)
+            simplex.weigh(ordered, weights[first : first + run.shape[0]])
+            first += run.shape[0]
+
+
+def profile(photo: Photo, repeats: int = 7) -> dict[str, float]:
+    """Nanoseconds per pixel of each part, the least of `repeats`; the last five are paid once per
+    iteration."""
+    field = inference.Field(photo, **KERNELS)
+    graph, vertices = field._lattice, field._vertices
+    values = crf.unary_from_labels(rough_mask(photo))
+    total = values.copy()
+    scales = lattice.feature_scales(KERNELS["bilateral_sxy"], KERNELS["bilateral_srgb"]).astype(np.float32)
+    weights = np.empty_like(graph.weights)
+    line = (field._taps, field._column_scale, field._row_scale, field._padded, field._line)
+    parts: dict[str, Callable[[], object]] = {
+        "lattice: coordinates and weights": lambda: coordinates_only(photo, scales, weights),
+        "lattice: all": lambda: lattice.build_lattice(photo, sxy=50.0, srgb=5.0),
+        "lattice and normalisation": lambda: inference.Field(photo, **KERNELS),
+        "iteration: tanh": lambda: inference.to_spin(values.reshape(-1), total.reshape(-1)),
+        "iteration: Gaussian kernel": lambda: inference._add_gaussian(values, *line, total),
+        "iteration: spread": lambda: inference._spread(values, graph.corners, graph.weights, vertices[0]),
+        "iteration: blur": lambda: inference._blur(graph.neighbours, vertices),
+        "iteration: read": lambda: inference._read(vertices[0], graph.corners, graph.weights, total),
+    }
+    parts["lattice: coordinates and weights"]()
+    least = {name: min(seconds(part) for _ in range(repeats)) for name, part in parts.items()}
+    pixels = values.size
+    return {
+        **{name: 1e9 * took / pixels for name, took in least.items()},
+        "vertices per pixel": graph.neighbours.shape[1] / pixels,
+        "bytes of corners and weights read per pixel and iteration": 2.0 * 2 * 4 * simplex.CORNERS,
+    }
+
+
+def exactness(photos: list[Photo]) -> dict[str, float]:
+    """Mean |q - q_exact| over 32x32 cut-outs of the photos, against all pairs of pixels in float64."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+    from test_crf import exact_mean_field
+
+    sets = {
+        "default": KERNELS,
+        "sxy 20, srgb 13": KERNELS | {"bilateral_sxy": 20.0, "bilateral_srgb": 13.0},
+        "sxy 30, srgb 10, no Gaussian": KERNELS
+        | {"bilateral_sxy": 30.0, "bilateral_srgb": 10.0, "gaussian_compat": 0.0},
+    }
+    result: dict[str, float] = {}
+    for name, parameters in sets.items():
+        for iterations in (1, 5, 10):
+            apart = []
+            for photo in photos:
+                cut = np.ascontiguousarray(photo[130:162, 180:212])
+                unary = crf.unary_from_labels(rough_mask(photo)[130:162, 180:212])
+                ours = crf.mean_field(cut, unary, iterations=iterations, **parameters)
+                exact = exact_mean_field(cut, unary, iterations=iterations, **parameters)
+                apart.append(np.abs(ours - exact).mean())
+            result[f"{name}, {iterations} iterations"] = float(np.mean(apart))
+    return result
+
+
+def in_new_process(code: str, **environment: str) -> float:
+    """The number that `code` prints in a fresh interpreter."""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
+    return float(run.stdout)
+
+
+def compilation() -> dict[str, float]:
+    """Seconds until the kernels are ready, imports excluded, with an empty and with a filled cache."""
+    code = (
+        "import time; from act2sal import crf; start = time.perf_counter();"
+        "crf.compile_kernels(); print(time.perf_counter() - start)"
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        return {
+            "empty_cache_s": in_new_process(code, NUMBA_CACHE_DIR=cache),
+            "filled_cache_s": in_new_process(code, NUMBA_CACHE_DIR=cache),
+        }
+
+
+def peak_memory(photo: Photo) -> dict[str, float]:
+    """Resident megabytes of a process that refines one photo, before and at the peak (all imports
+    included)."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "photo.npy"
+        np.save(file, photo)
+        code = (
+            "import numpy as np, resource; from act2sal import crf; crf.compile_kernels();"
+            f"photo = np.load({str(file)!r}); mask = photo[..., 1] > 128;"
+            "size = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
+            "before = size(); crf.refine(photo, mask, iterations={}); print({})"
+        )
+        return {
+            "megapixels": photo.shape[0] * photo.shape[1] / 1e6,
+            "before_mb": in_new_process(code.format(1, "before")),
+            "peak_mb": in_new_process(code.format(2, "size()")),
+        }
+
+
+def rounded(value: Any) -> Any:
+    """Four significant digits, all the way down."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float | np.floating) else value
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", type=Path, help="folder with photos of 400x300")
+    parser.add_argument("--out", type=Path, help="write the figures here as JSON")
+    parser.add_argument("--count", type=int, default=30, help="photos to compare on")
+    parser.add_argument("--repeats", type=int, default=3, help="runs per photo, of which the fastest counts")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    photos = load_photos(options.photos, options.count)
+    result: dict[str, Any] = {
+        "command": "python benchmarks/crf.py PHOTOS --out recipes/results/crf_speed.json",
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "versions": {name: version(name) for name in ("numba", "numpy", "pydensecrf2")},
+        "compilation": compilation(),
+    }
+    crf.compile_kernels()
+    sections: dict[str, Callable[[], Any]] = {
+        "against_pydensecrf2_400x300_10_iterations": lambda: compare(photos, options.repeats),
+        "workers": lambda: scale_with_workers(photos, options.repeats),
+        "growth": lambda: grow(photos, options.repeats),
+        "memory": lambda: peak_memory(mosaic(photos, 8.0)),
+        "profile_ns_per_pixel_400x300": lambda: profile(photos[0]),
+        "profile_ns_per_pixel_8_megapixels": lambda: profile(mosaic(photos, 8.0), repeats=2),
+        "mean_abs_difference_to_exact_32x32": lambda: exactness(photos[:10]),
+    }
+    for name, section in sections.items():
+        result[name] = section()
+        print(name, json.dumps(rounded(result[name]), indent=2), flush=True)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(rounded(result), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
