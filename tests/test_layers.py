@@ -28,7 +28,7 @@ LAYERS = {
         "training_state",
     },
     2: {"evaluate", "predict", "pseudo_labels", "stage1", "stage2"},
-    3: {"export", "labelling", "pipeline", "report", "reproduce", "run_directory", "samples", "serve"},
+    3: {"demo", "export", "labelling", "pipeline", "report", "reproduce", "run_directory", "samples", "serve"},
     4: {"cli"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

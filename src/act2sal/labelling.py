@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from act2sal.activation import ActivationNetwork
 from act2sal.checkpoint import load_stage1
-from act2sal.config import TrainConfig, to_toml
+from act2sal.config import TrainConfig, load_toml, to_toml
 from act2sal.datasets import PhotoBank, build_photo_bank, find_photos, mirror
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.images import read_photo, resize_photo, write_atomic
@@ -159,7 +159,8 @@ class Labelling:
             row[:] = read_label(target, (cues.shape[1], cues.shape[2]))
         grid.flush()
         partial.replace(file)
-        shutil.rmtree(folder)
+        if not self.config.keep_cache:
+            shutil.rmtree(folder)
 
 
 def label(
@@ -179,14 +180,16 @@ def label(
         photos: folder of photos, searched to any depth.
         out: folder of the labels, 8-bit PNG with 0 and 255.
         config: options of stage 1 and of the labels.
-        run: run directory whose fitted stage 1 is used instead of fitting one.
+        run: run directory whose fitted stage 1, size, sign and label options are used instead of fitting one.
         overwrite: write labels anew that are there already; without it they are kept.
         quiet: no progress bars.
 
     Raises:
         DatasetError, EncoderError, WeightsError, FloatingPointError: as `pipeline.train`.
-        CheckpointError: `run` holds no stage 1.
+        CheckpointError, ConfigError: `run` holds no stage 1.
     """
+    if run is not None:
+        config = _options_of(run, config)
     fabric = make_fabric(config)
     work = _work_folder(out, config)
     bank = photo_bank(photos, work, config, config.stage1.size, quiet=quiet)
@@ -223,6 +226,12 @@ def _fitted_by(run: Path, bank: PhotoBank, fabric: Fabric) -> Fitted:
     fabric.to_device(freeze(encoder))
     fabric.to_device(network)
     return Fitted(network, encoder, LiveFeatures(encoder, bank, fabric.device))
+
+
+def _options_of(run: Path, config: TrainConfig) -> TrainConfig:
+    """`config` with the options that have to be those of the run."""
+    known = load_toml(run / "config.toml", TrainConfig())
+    return replace(config, size=known.size, stage1=known.stage1, labels=known.labels)
 
 
 def _work_folder(out: Path, config: TrainConfig) -> Path:

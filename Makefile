@@ -1,0 +1,46 @@
+# make demo and make test are all the set-up there is; both make and use .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format recipe benchmark clean
+
+help:
+	@echo "make demo       train and predict on bundled material (about 6 minutes on 2 cores), then see demo/run/report.html"
+	@echo "make test       all tests"
+	@echo "make check      ruff and mypy"
+	@echo "make recipe     NAME=... DATA=... [WEIGHTS=...] [SEED=0]: re-run a recipe and write recipes/results/"
+	@echo "make benchmark  NAME=...: a benchmark of benchmarks/"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/act2sal demo --out demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+SEED ?= 0
+recipe: $(READY)
+	$(BIN)/python recipes/run.py $(NAME) --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) --seed $(SEED)
+
+benchmark: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python benchmarks/$(NAME).py
+
+clean:
+	rm -rf $(VENV) demo build dist

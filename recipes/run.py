@@ -1,0 +1,147 @@
+"""Run a recipe of this folder and write what it gave: `recipes/results/NAME.json`.
+
+The masks of the training set are read after the training, to score its pseudo labels; the training never opens
+them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from act2sal.config import TrainConfig, load_toml
+from act2sal.datasets import find_photos, mirror
+from act2sal.evaluate import evaluate
+from act2sal.images import write_atomic, write_gray_png
+from act2sal.pipeline import read_supervision
+from act2sal.rectify import LabelBank
+from act2sal.version import __version__
+
+FOLDER = Path(__file__).resolve().parent
+TRAINING_SET = "duts_tr_3000"
+TEST_SETS = ("ecssd_dev", "pascal_s_dev", "sod_dev")
+WEIGHT_FILES = {
+    "densenet169": "densenet169_imagenet.safetensors",
+    "mobilenetv2": "mobilenetv2_100_imagenet.safetensors",
+}
+
+
+def main() -> None:
+    """Train, label, predict, score, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="a recipe of this folder, without .toml")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--weights", type=Path, help="folder of encoder files, in place of timm's download")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run directories")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    recipe = FOLDER / f"{options.name}.toml"
+    run = options.runs / f"{options.name}-seed{options.seed}"
+    train(recipe, run, options)
+    scores = {
+        f"labels {TRAINING_SET}, {row}": s for row, s in label_rows(run, options.data / TRAINING_SET).items()
+    }
+    for name in TEST_SETS:
+        scores |= test_rows(run, name, options.data / name)
+    result = {
+        "command": f"make recipe NAME={options.name} SEED={options.seed}",
+        "seed": options.seed,
+        "package": __version__,
+        "hardware": f"{os.cpu_count()} cores, {processor()}, torch {torch.__version__}, GPU: {gpu()}",
+        "supervision": read_supervision(run / "detector.safetensors"),
+        "seconds": seconds_by_stage(run / "log.jsonl"),
+        "scores": scores,
+    }
+    result["hours"] = round(sum(result["seconds"].values()) / 3600, 2)
+    text = json.dumps(result, indent=1) + "\n"
+    write_atomic(FOLDER / "results" / f"{run.name}.json", text.encode())
+    print(text)
+
+
+def train(recipe: Path, run: Path, options: argparse.Namespace) -> None:
+    """`act2sal train`, going on with a run that was stopped."""
+    config = load_toml(recipe, TrainConfig())
+    command = ["train", str(options.data / TRAINING_SET / "images"), "--out", str(run), "--keep-cache"]
+    if (run / "config.toml").is_file():
+        command += ["--resume"]
+    else:
+        command += ["--config", str(recipe), "--seed", str(options.seed)]
+        for stage, encoder in (("stage1", config.stage1.encoder), ("stage2", config.stage2.encoder)):
+            if options.weights is not None and encoder is not None:
+                command += [f"--{stage}.encoder-weights", str(options.weights / WEIGHT_FILES[encoder])]
+    act2sal(command)
+
+
+def label_rows(run: Path, training_set: Path) -> dict[str, dict[str, float]]:
+    """Scores of the training photos' labels: of every round, of the last one, and after the last OLR epoch."""
+    masks = training_set / "masks"
+    rows = {
+        f"round {number}": scored(folder, masks)
+        for number, folder in enumerate(sorted(p for p in (run / "cache").glob("round-*") if p.is_dir()))
+    }
+    rows["before OLR"] = scored(run / "labels", masks)
+    last = max(
+        int(path.stem.removeprefix("labels_")) for path in (run / "checkpoints" / "labels").glob("*.npy")
+    )
+    bank = LabelBank(run / "checkpoints" / "labels", epoch=last)
+    rectified = run / "cache" / "rectified"
+    targets = mirror(find_photos(training_set / "images"), rectified)
+    for index, target in enumerate(targets):
+        write_gray_png(target, bank.read([index])[0, 0].numpy())
+    rows["after OLR"] = scored(rectified, masks)
+    return rows
+
+
+def test_rows(run: Path, name: str, folder: Path) -> dict[str, dict[str, float]]:
+    """Scores on a test set: labels of stage 1, maps of the detector."""
+    labels, maps = run / "test" / name / "labels", run / "test" / name / "maps"
+    act2sal(["label", str(folder / "images"), "--out", str(labels), "--run", str(run), "--overwrite"])
+    act2sal(["predict", str(folder / "images"), "--out", str(maps), "--model", str(run), "--overwrite"])
+    masks = folder / "masks"
+    return {f"stage 1 labels {name}": scored(labels, masks), f"detector {name}": scored(maps, masks)}
+
+
+def act2sal(arguments: list[str]) -> None:
+    """Run one command of the package; stops the recipe if it fails."""
+    print("act2sal", shlex.join(arguments), flush=True)
+    subprocess.run([sys.executable, "-m", "act2sal.cli", *arguments], check=True)
+
+
+def scored(maps: Path, masks: Path) -> dict[str, float]:
+    """All scores of a folder of maps, to 4 decimals."""
+    scores = asdict(evaluate(maps, masks, quiet=True))
+    return {name: round(value, 4) for name, value in scores.items() if isinstance(value, float | int)}
+
+
+def seconds_by_stage(log: Path) -> dict[str, float]:
+    """Seconds of every stage and phase."""
+    seconds: dict[str, float] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        seconds[row["stage"]] = round(seconds.get(row["stage"], 0) + row["seconds"], 1)
+    return seconds
+
+
+def processor() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+    return names[0] if names else platform.processor()
+
+
+def gpu() -> str:
+    """The GPU's name, or none."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
+if __name__ == "__main__":
+    main()
