@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,24 +21,32 @@ logger = logging.getLogger("act2sal")
 
 
 def normalised_cue(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Signed logits (h, w) -> prob (H, W) float32: enlarged bilinearly, sigmoid, stretched to [0, 1].
+    """The cue of Eq. 6 before the CRF: signed logits (h, w) float32 -> prob (H, W) float32 in [0, 1].
 
-    A constant map gives zeros.
+    Resized bilinearly to `size` = (H, W), sigmoid, stretched to [0, 1] per image; a constant map gives zeros.
+    Differs: the stretching is the published code's, the paper has none. Raises ValueError: logits not finite.
     """
+    if not np.isfinite(logits).all():
+        raise ValueError("the activation map has values that are not finite")
     prob = expit(resize_map(logits, size))
     low, high = float(prob.min()), float(prob.max())
     return (prob - low) / (high - low) if high > low else np.zeros_like(prob)
 
 
 def cue_mask(prob: NDArray[np.float32], threshold: Threshold = "half") -> NDArray[np.bool_]:
-    """The foreground of a cue before the CRF: prob (H, W) in [0, 1] -> (H, W) bool, by a rule of Table I or 0.5."""
+    """The hard label that the CRF starts from: prob (H, W) in [0, 1] -> (H, W) bool.
+
+    threshold: "half" is 0.5, as in the published code; "otsu", "mean" and "median" are the image's own (Table I),
+    which the foreground exceeds.
+    """
     if threshold == "half":
         return prob >= 0.5
-    if threshold == "median":
-        return prob >= np.median(prob)
-    if threshold == "mean" or prob.min() == prob.max():
-        return prob >= prob.mean()
-    return prob > threshold_otsu(prob)
+    levels: dict[Threshold, Callable[[NDArray[np.float32]], float]] = {
+        "otsu": threshold_otsu,
+        "mean": np.mean,
+        "median": np.median,
+    }
+    return prob > levels[threshold](prob)
 
 
 def label_from_logits(
@@ -53,6 +61,9 @@ def label_from_logits(
 
     Returns:
         (H, W) uint8, 0 or 255.
+
+    Raises:
+        ValueError: logits that are not finite; options the CRF refuses (see `crf.mean_field`).
     """
     prob = normalised_cue(logits, (photo.shape[0], photo.shape[1]))
     refined = refine(
