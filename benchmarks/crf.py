@@ -27,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import crf
+from act2sal.config import LabelConfig
 from act2sal.crf import inference, lattice, simplex
 from act2sal.images import read_photo
+from act2sal.pseudo_labels import write_labels
 
 Photo = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -43,9 +45,9 @@ KERNELS = {
 }
 
 
-def seconds(action: Callable[[], object]) -> float:
+def seconds(action: Callable[..., object], *arguments: object) -> float:
     start = time.perf_counter()
-    action()
+    action(*arguments)
     return time.perf_counter() - start
 
 
@@ -86,10 +88,7 @@ def compare(photos: list[Photo], repeats: int) -> dict[str, Any]:
     ours, theirs, apart, agree = [], [], [], []
     for photo in photos:
         mask = rough_mask(photo)
-        rounds = [
-            (seconds(lambda: crf.refine(photo, mask)), seconds(lambda: published(photo, mask)))
-            for _ in range(repeats)
-        ]
+        rounds = [(seconds(crf.refine, photo, mask), seconds(published, photo, mask)) for _ in range(repeats)]
         ours.append(min(a for a, _ in rounds))
         theirs.append(min(b for _, b in rounds))
         a, b = crf.refine(photo, mask), published(photo, mask)
@@ -110,19 +109,47 @@ def compare(photos: list[Photo], repeats: int) -> dict[str, Any]:
 
 
 def scale_with_workers(photos: list[Photo], repeats: int) -> dict[str, Any]:
-    """Photos per second of one and of two threads, in turn; the best of `repeats`."""
+    """Photos per second of one and of two threads, in turn, the best of `repeats`; and what a thread
+    cannot share."""
     tasks = [(photo, rough_mask(photo)) for photo in photos] * 2
-    best = {1: 0.0, 2: 0.0}
+    rate = {1: 0.0, 2: 0.0}
+    cpu_ms = {1: np.inf, 2: np.inf}
     for _ in range(repeats):
-        for workers in best:
+        for workers in rate:
+            busy = time.process_time()
             with ThreadPoolExecutor(workers) as pool:
                 took = seconds(lambda: list(pool.map(lambda task: crf.refine(*task), tasks)))
-            best[workers] = max(best[workers], len(tasks) / took)
+            rate[workers] = max(rate[workers], len(tasks) / took)
+            cpu_ms[workers] = min(cpu_ms[workers], 1e3 * (time.process_time() - busy) / len(tasks))
+    tiny = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), bool)
     return {
-        "photos_per_s_1_worker": best[1],
-        "photos_per_s_2_workers": best[2],
-        "gain": best[2] / best[1],
+        "photos_per_s_1_worker": rate[1],
+        "photos_per_s_2_workers": rate[2],
+        "gain": rate[2] / rate[1],
+        "cpu_ms_per_photo_1_worker": cpu_ms[1],
+        "cpu_ms_per_photo_2_workers": cpu_ms[2],
+        "interpreter_ms_per_photo": 1e3 * min(seconds(crf.refine, *tiny) for _ in range(50)),
         "cores": len(os.sched_getaffinity(0)),
+        "load_average_1_min": os.getloadavg()[0],
+    }
+
+
+def label_stage(folder: Path, count: int) -> dict[str, float]:
+    """Decoding, Eq. 6 and the PNG of `count` photos with one thread per core; the logits are given."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".png"})[:count]
+    y, x = np.mgrid[-1:1:40j, -1:1:40j]
+    waves = np.random.default_rng(0).uniform(1, 4, (len(files), 1, 1))
+    logits = (2 - 4 * np.hypot(x, y) + np.sin(waves * x) * np.cos(waves * y)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as out:
+        targets = [Path(out) / f"{file.stem}.png" for file in files]
+        busy = time.process_time()
+        took = seconds(lambda: write_labels(files, targets, logits, LabelConfig(), quiet=True))
+        busy = time.process_time() - busy
+    return {
+        "photos": len(files),
+        "s_per_photo": took / len(files),
+        "cpu_s_per_photo": busy / len(files),
+        "cores_used": busy / took,
         "load_average_1_min": os.getloadavg()[0],
     }
 
@@ -142,7 +169,7 @@ def grow(photos: list[Photo], repeats: int) -> list[dict[str, float]]:
     for megapixels in MEGAPIXELS:
         photo = mosaic(photos, megapixels)
         mask = rough_mask(photo)
-        took = min(seconds(lambda: crf.refine(photo, mask)) for _ in range(repeats))
+        took = min(seconds(crf.refine, photo, mask) for _ in range(repeats))
         rows.append({"megapixels": mask.size / 1e6, "s": took, "us_per_pixel": 1e6 * took / mask.size})
     return rows
 
@@ -249,21 +276,20 @@ def compilation() -> dict[str, float]:
 
 
 def peak_memory(photo: Photo) -> dict[str, float]:
-    """Resident megabytes of a process that refines one photo, before and at the peak (all imports
-    included)."""
+    """Resident megabytes of a process that refines one photo, before and at the peak; imports are in both."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.npy"
         np.save(file, photo)
         code = (
-            "import numpy as np, resource; from act2sal import crf; crf.compile_kernels();"
-            f"photo = np.load({str(file)!r}); mask = photo[..., 1] > 128;"
-            "size = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
-            "before = size(); crf.refine(photo, mask, iterations={}); print({})"
+            "import numpy as np; from pathlib import Path; from act2sal import crf; crf.compile_kernels();"
+            f"photo = np.load({str(file)!r}); mask = photo[..., 1] > 128; {{}}"
+            "lines = Path('/proc/self/status').read_text().splitlines();"
+            "print(next(int(line.split()[1]) / 1024 for line in lines if line.startswith('VmHWM')))"
         )
         return {
             "megapixels": photo.shape[0] * photo.shape[1] / 1e6,
-            "before_mb": in_new_process(code.format(1, "before")),
-            "peak_mb": in_new_process(code.format(2, "size()")),
+            "before_mb": in_new_process(code.format("")),
+            "peak_mb": in_new_process(code.format("crf.refine(photo, mask, iterations=2);")),
         }
 
 
@@ -290,8 +316,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     parser.add_argument("--count", type=int, default=30, help="photos to compare on")
     parser.add_argument("--repeats", type=int, default=3, help="runs per photo, of which the fastest counts")
+    parser.add_argument("--labels", type=int, default=200, help="photos to label")
     options = parser.parse_args()
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # OpenCV's own threads would hide what the workers do
     photos = load_photos(options.photos, options.count)
     result: dict[str, Any] = {
         "command": "python benchmarks/crf.py PHOTOS --out recipes/results/crf_speed.json",
@@ -303,6 +330,7 @@ def main() -> None:
     sections: dict[str, Callable[[], Any]] = {
         "against_pydensecrf2_400x300_10_iterations": lambda: compare(photos, options.repeats),
         "workers": lambda: scale_with_workers(photos, options.repeats),
+        "label_stage": lambda: label_stage(options.photos, options.labels),
         "growth": lambda: grow(photos, options.repeats),
         "memory": lambda: peak_memory(mosaic(photos, 8.0)),
         "profile_ns_per_pixel_400x300": lambda: profile(photos[0]),

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from act2sal import crf
+from act2sal.crf.inference import Field
+from act2sal.crf.lattice import key_digits, key_layout
 
 SOURCE = Path(crf.__file__).parent
 DEFAULTS = {
@@ -71,6 +73,45 @@ def exact_mean_field(
     return q[0].reshape(unary.shape)
 
 
+def slow_lattice_message(
+    photo: NDArray[np.uint8], values: NDArray[np.float32], *, sxy: float, srgb: float
+) -> NDArray[np.float64]:
+    """The normalised bilateral kernel times values by the definition of the lattice, vertices in a
+    dictionary."""
+    y, x = np.divmod(np.arange(values.size), values.shape[1])
+    features = np.column_stack([x / sxy, y / sxy, photo.reshape(-1, 3) / srgb])
+    basis = np.array([[1.0] * (j + 1) + [-(j + 1.0)] + [0.0] * (4 - j) for j in range(5)])
+    basis /= np.linalg.norm(basis, axis=1, keepdims=True)
+    spread: list[dict[tuple[int, ...], float]] = []
+    for point in features @ basis * np.sqrt(2 / 3) * 6:
+        nearest = 6 * np.round(point / 6)
+        by_residual = np.argsort(nearest - point, kind="stable")
+        excess = round(nearest.sum() / 6)
+        nearest[by_residual[6 - excess :] if excess > 0 else by_residual[:-excess]] -= 6 * np.sign(excess)
+        residual = point - nearest
+        down = np.argsort(-residual, kind="stable")
+        drops = residual[down][:-1] - residual[down][1:]
+        weights = [1 - (residual.max() - residual.min()) / 6, *(drops[::-1] / 6)]
+        lowered = [nearest + k - 6 * np.isin(np.arange(6), down[6 - k :]) for k in range(6)]
+        spread.append({tuple(corner.astype(int)): w for corner, w in zip(lowered, weights, strict=True)})
+
+    def apply(given: NDArray[np.floating]) -> NDArray[np.float64]:
+        vertices: dict[tuple[int, ...], float] = {}
+        for corners, value in zip(spread, given, strict=True):
+            for corner, weight in corners.items():
+                vertices[corner] = vertices.get(corner, 0.0) + weight * value
+        for direction in range(6):
+            step = np.where(np.arange(6) == direction, -5, 1)
+            vertices = {
+                v: old + sum(vertices.get(tuple(np.array(v) + s), 0.0) for s in (step, -step)) / 2
+                for v, old in vertices.items()
+            }
+        return np.array([sum(w * vertices[c] for c, w in corners.items()) for corners in spread])
+
+    scale = 1 / np.sqrt(apply(np.ones(values.size)))
+    return (scale * apply(scale * values.ravel())).reshape(values.shape)
+
+
 def drawing(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """A photo-like image: a shaded disc on a shaded ground with mild noise, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
@@ -108,7 +149,8 @@ def test_close_to_the_exact_model_on_a_drawing(parameters, iterations, size):
 
 @pytest.mark.parametrize("parameters", PARAMETERS)
 def test_close_to_the_exact_model_on_noise_after_one_iteration(parameters):
-    """Noise is the worst case: most vertices of the lattice are missing. Later iterations amplify what is lost."""
+    """Noise is the worst case: most vertices of the lattice are missing. Later iterations amplify what
+    is lost."""
     photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     unary = crf.unary_from_labels(rough_mask(32, 32))
     exact = exact_mean_field(photo, unary, iterations=1, **parameters)
@@ -144,6 +186,47 @@ def test_two_pixels_by_hand():
     np.testing.assert_allclose(prob, [[1 / (1 + np.exp(-a)), 1 / (1 + np.exp(-b))]], atol=1e-5)
 
 
+# The lattice
+
+
+@pytest.mark.parametrize(("sxy", "srgb"), [(50.0, 5.0), (3.0, 60.0), (0.7, 0.9)])
+@pytest.mark.parametrize("kind", ["drawing", "noise"])
+def test_lattice_is_the_one_of_the_definition(kind, sxy, srgb):
+    rng = np.random.default_rng(5)
+    size = (6, 70)  # two strips
+    photo = drawing(*size) if kind == "drawing" else rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    values = rng.normal(0, 1, size).astype(np.float32)
+    field = Field(
+        photo,
+        gaussian_sxy=1.0,
+        gaussian_compat=0.0,
+        bilateral_sxy=sxy,
+        bilateral_srgb=srgb,
+        bilateral_compat=1.0,
+    )
+    message = np.zeros_like(values)
+    field.add_message(values, message)
+    np.testing.assert_allclose(message, slow_lattice_message(photo, values, sxy=sxy, srgb=srgb), atol=2e-4)
+
+
+@given(st.tuples(*[st.floats(0, 400)] * 5))
+def test_keys_of_lattice_points_and_their_neighbours_are_distinct(extent):
+    """Every corner and neighbour near a corner of the feature box stays inside the digits of the key."""
+    extent = np.array(extent)
+    steps, origin = key_layout(extent)
+    assert steps.sum() == 0
+    low, high = key_digits(extent)
+    strides = np.cumprod(np.concatenate([[1], (high - low + 1)[:0:-1]]))[::-1]
+    for features in (np.zeros(5), extent, extent * [1, 0, 1, 0, 1], extent * [0, 1, 0, 1, 0]):
+        above = np.concatenate([np.cumsum(features[::-1])[::-1], [0.0]])
+        point = above - np.arange(6) * np.concatenate([[0.0], features])
+        nearest = np.round(point / 6)
+        digits = nearest[:-1] - nearest[1:]
+        assert (digits - 4 >= low).all()
+        assert (digits + 4 <= high).all()
+        assert origin - nearest @ steps == (digits - low) @ strides
+
+
 # The published implementation
 
 
@@ -166,16 +249,17 @@ SIDES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 @settings(max_examples=25, deadline=None)
 @given(SIDES, st.integers(0, 9), st.sampled_from(["left-right", "up-down", "transpose"]))
 def test_flips_and_transposes_commute(size, seed, how):
-    """Exactly for the Gaussian kernel; for the lattice, whose grid stays where it is, within its own accuracy."""
+    """Exactly for the Gaussian kernel; for the lattice, whose grid stays where it is, within its own
+    accuracy."""
     turn = {
         "left-right": lambda a: a[:, ::-1],
         "up-down": lambda a: a[::-1],
         "transpose": lambda a: a.swapaxes(0, 1),
     }[how]
     photo, unary = drawing(*size, seed), crf.unary_from_labels(rough_mask(*size, seed))
-    for compat, tolerance in ((0.0, 1e-5), (10.0, 0.03)):
-        straight = crf.mean_field(photo, unary, iterations=3, bilateral_compat=compat)
-        turned = crf.mean_field(turn(photo), turn(unary), iterations=3, bilateral_compat=compat)
+    for compat, tolerance in ((0.0, 1e-5), (10.0, 0.02)):
+        straight = crf.mean_field(photo, unary, iterations=1, bilateral_compat=compat)
+        turned = crf.mean_field(turn(photo), turn(unary), iterations=1, bilateral_compat=compat)
         assert difference(turn(straight), turned) <= tolerance
 
 
@@ -188,7 +272,7 @@ def test_constant_photo_reduces_to_gaussian_kernels(size, level, seed):
     gaussian = crf.mean_field(
         photo, unary, iterations=1, gaussian_sxy=6.0, gaussian_compat=10.0, bilateral_compat=0.0
     )
-    assert difference(bilateral, gaussian) <= 0.03
+    assert difference(bilateral, gaussian) <= 0.05
 
 
 @settings(max_examples=15, deadline=None)

@@ -58,23 +58,42 @@ def build_lattice(photo: NDArray[np.uint8], *, sxy: float, srgb: float) -> Latti
     steps, origin = key_layout(scales * np.array([width - 1, height - 1, 255, 255, 255]))
     corners = np.empty((height * width, CORNERS), np.int32)
     weights = np.empty((height * width, CORNERS), np.float32)
+    keys = _place_all(photo, scales.astype(np.float32), steps, origin, corners, weights)
+    order = np.argsort(keys)
+    _renumber(corners, order)
+    neighbours = np.full((CORNERS, keys.size, 2), keys.size, np.int32)
+    _connect(keys[order], np.abs(steps), neighbours)
+    return Lattice(corners, weights, neighbours)
+
+
+def _place_all(
+    photo: NDArray[np.uint8],
+    scales: NDArray[np.float32],
+    steps: NDArray[np.int64],
+    origin: int,
+    corners: NDArray[np.int32],
+    weights: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """Write corners (vertices as they are met) and weights of all pixels; the keys of the vertices,
+    (M,) int64.
+
+    The table grows where `_place` runs out of room. It is allocated here, not in the kernel, because
+    NumPy asks the
+    system for large memory pages.
+    """
+    height, width, _ = photo.shape
     bits = min(max((height * width - 1).bit_length(), FIRST_BITS), LARGEST_FIRST_BITS)
     keys = np.empty(0, np.int64)
     count = strip = row = 0
     while strip < width:
-        # The large arrays are allocated here because NumPy, unlike the kernels, asks for large memory pages.
         keys = np.concatenate([keys[:count], np.empty((1 << bits >> 1) - count, np.int64)])
         table = np.full((1 << bits, 2), NONE, np.uint32)
         _hash_all(keys[:count], table)
         count, strip, row = _place(
-            photo, scales.astype(np.float32), steps, origin, keys, table, count, strip, row, corners, weights
+            photo, scales, steps, origin, keys, table, count, strip, row, corners, weights
         )
         bits += GROWTH_BITS
-    order = np.argsort(keys[:count])
-    _renumber(corners, order)
-    neighbours = np.full((CORNERS, count, 2), count, np.int32)
-    _connect(keys[order], np.abs(steps), neighbours)
-    return Lattice(corners, weights, neighbours)
+    return keys[:count]
 
 
 def feature_scales(sxy: float, srgb: float) -> NDArray[np.float64]:
@@ -93,24 +112,31 @@ def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
     """How lattice points are numbered: what a step along each direction adds to a key, (6,) int64, and
     an offset.
 
-    The differences of successive coordinates of a lattice point are multiples of 6. The key has a sixth
-    of each as a
-    digit, that of the two that depend on the position alone first. A step along direction j adds 1 to
-    all coordinates and
-    takes 6 from coordinate j, so it adds a constant to the key, and the key of the point 6 c is the offset
-    less c . steps. extent: (5,) float64, the largest value of each scaled feature (the smallest is 0).
+    The differences of successive coordinates of a lattice point are multiples of 6. A sixth of each is
+    a digit of the
+    key, those of the two that depend on the position alone first. A step along direction j adds 1 to
+    all coordinates
+    and takes 6 from coordinate j, so it adds a constant to the key, and the key of the point 6 c is the
+    offset less
+    c . steps. extent: (5,) float64, the largest value of each scaled feature (the smallest is 0).
     """
-    j = np.arange(FEATURES)
-    lowest = -np.floor(j * np.roll(extent, 1) / CORNERS).astype(np.int64) - MARGIN
-    highest = np.ceil((j + 2) * extent / CORNERS).astype(np.int64) + MARGIN
+    lowest, highest = key_digits(extent)
     strides = [1]
     for length in (highest - lowest + 1)[::-1]:
         strides.append(strides[-1] * int(length))
     if strides[-1] >= 2**63:
         raise ValueError("the bilateral kernel is too narrow for a photo of this size: raise sxy or srgb")
     digits = np.array(strides[FEATURES - 1 :: -1], dtype=np.int64)
-    steps = np.diff(np.concatenate([[0], digits, [0]])) * -1
+    steps = -np.diff(np.concatenate([[0], digits, [0]]))
     return steps, -int(lowest @ digits)
+
+
+def key_digits(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Smallest and largest value of each digit of a key, (5,) int64 each: ((j + 2) f_j - j f_{j-1}) / 6
+    and a margin."""
+    j = np.arange(FEATURES)
+    lowest = -np.floor(j * np.roll(extent, 1) / CORNERS).astype(np.int64) - MARGIN
+    return lowest, np.ceil((j + 2) * extent / CORNERS).astype(np.int64) + MARGIN
 
 
 @compiled
