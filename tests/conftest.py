@@ -1,11 +1,18 @@
-"""Shared fixtures: where the real photographs and the parity files are, if they are anywhere."""
+"""Shared fixtures: rendered photos; where the real photographs and the parity files are, if they are anywhere."""
 
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it; subprocesses inherit it
+
 import pytest
+import torch
+
+from act2sal.scenes import write_scenes
 
 ROOT = Path(__file__).resolve().parent.parent
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +28,11 @@ def data_dir() -> Path:
 def shared_dir(data_dir: Path) -> Path:
     """Folder that holds data/, parity/ and weights/."""
     return data_dir.parent
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with photos/ (six rendered scenes, 72 x 96) and their masks/; not to be changed."""
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, 6, seed=3, size=(72, 96))
+    return folder

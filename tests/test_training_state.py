@@ -1,0 +1,103 @@
+"""Batches, flips, learning rates, generators and checkpoints: what makes a resumed run exact."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from act2sal.training_state import TrainingState, batches, epoch_generator, flip_flags, learning_rate
+
+
+@given(count=st.integers(1, 60), size=st.integers(2, 12), seed=st.integers(0, 99))
+def test_batches_hold_every_index_once_and_none_is_alone(count: int, size: int, seed: int) -> None:
+    cut = batches(count, size, epoch_generator(seed, 0))
+    assert sorted(index for batch in cut for index in batch) == list(range(count))
+    assert all(len(batch) == size for batch in cut[:-1])
+    assert len(cut[-1]) in range(min(2, count), size + 2)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "lengths"),
+    [(8, 4, [4, 4]), (9, 4, [4, 5]), (10, 4, [4, 4, 2]), (3, 8, [3]), (1, 8, [1]), (5, 2, [2, 3])],
+)
+def test_a_photo_left_over_joins_the_batch_before(count: int, size: int, lengths: list[int]) -> None:
+    assert [len(batch) for batch in batches(count, size, epoch_generator(0, 0))] == lengths
+
+
+def test_the_order_changes_with_epoch_and_seed_alone() -> None:
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        return batches(40, 8, epoch_generator(seed, epoch))
+
+    assert order(0, 3) == order(0, 3)
+    assert order(0, 3) != order(0, 4)
+    assert order(0, 3) != order(1, 3)
+
+
+def test_generators_of_seeds_and_epochs_do_not_coincide() -> None:
+    seeds = {
+        epoch_generator(seed, epoch).initial_seed() for seed in range(30) for epoch in (-1, 0, 1, 999, 3001)
+    }
+    assert len(seeds) == 150
+    assert epoch_generator(2, 5).initial_seed() == 2_000_011
+    assert epoch_generator(0, -1).initial_seed() == 2**63 - 1
+
+
+def test_half_of_the_photos_are_mirrored() -> None:
+    flags = flip_flags(10_000, epoch_generator(0, 0))
+    assert flags.dtype == torch.bool
+    assert flags.shape == (10_000,)
+    assert 0.48 < flags.float().mean() < 0.52
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"), [(0, 1.0), (9, 1.0), (10, 0.1), (15, 0.1), (16, 0.01), (19, 0.01)]
+)
+def test_the_learning_rate_of_the_paper(epoch: int, rate: float) -> None:
+    assert learning_rate(1.0, epoch, (10, 16)) == pytest.approx(rate)
+
+
+def test_a_learning_rate_without_milestones_stays() -> None:
+    assert learning_rate(0.3, 100, ()) == 0.3
+
+
+def trained(steps: int, state: TrainingState) -> nn.Linear:
+    """A linear layer after `steps` steps of SGD with momentum; goes on from `state` and saves every step."""
+    torch.manual_seed(0)
+    network = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for step in range(state.restore(network, optimizer), steps):
+        inputs = torch.rand(4, 3, generator=epoch_generator(0, step))
+        optimizer.zero_grad()
+        network(inputs).square().mean().backward()
+        optimizer.step()
+        state.save(step + 1, network, optimizer)
+    return network
+
+
+def test_a_resumed_loop_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = trained(5, TrainingState(tmp_path / "whole.pt"))
+    trained(2, TrainingState(tmp_path / "parts.pt"))
+    resumed = trained(5, TrainingState(tmp_path / "parts.pt"))
+    assert torch.equal(whole.weight, resumed.weight)
+    assert torch.equal(whole.bias, resumed.bias)
+
+
+def test_nothing_saved_is_epoch_zero_and_leaves_the_network(tmp_path: Path) -> None:
+    network = nn.Linear(2, 1)
+    before = network.weight.clone()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    assert TrainingState(tmp_path / "none.pt").restore(network, optimizer) == 0
+    assert torch.equal(network.weight, before)
+
+
+def test_a_saved_state_gives_back_the_epoch_and_leaves_no_other_file(tmp_path: Path) -> None:
+    network = nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(network.parameters())
+    state = TrainingState(tmp_path / "deeper" / "state.pt")
+    state.save(3, network, optimizer)
+    state.save(4, network, optimizer)
+    assert state.restore(network, optimizer) == 4
+    assert [path.name for path in state.path.parent.iterdir()] == ["state.pt"]
