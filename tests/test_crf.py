@@ -209,6 +209,7 @@ def test_lattice_is_the_one_of_the_definition(kind, sxy, srgb):
     np.testing.assert_allclose(message, slow_lattice_message(photo, values, sxy=sxy, srgb=srgb), atol=2e-4)
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.floats(0, 400)] * 5))
 def test_keys_of_lattice_points_and_their_neighbours_are_distinct(extent):
     """Every corner and neighbour near a corner of the feature box stays inside the digits of the key."""

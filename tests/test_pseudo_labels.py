@@ -55,6 +55,7 @@ def test_cue_is_enlarged_before_the_sigmoid():
     np.testing.assert_allclose(cue, [expected], atol=1e-5)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30), st.integers(1, 30), st.integers(0, 99))
 def test_cue_fills_the_unit_interval(h, w, height, width, seed):
     logits = np.random.default_rng(seed).normal(0, 3, (h, w)).astype(np.float32)
