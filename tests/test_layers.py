@@ -11,7 +11,7 @@ import act2sal
 
 PACKAGE = Path(act2sal.__file__).parent
 LAYERS = {
-    0: {"config", "datasets", "errors", "images", "progress", "scenes", "version"},
+    0: {"config", "datasets", "errors", "images", "limits", "progress", "scenes", "version"},
     1: {
         "activation",
         "checkpoint",
@@ -28,7 +28,17 @@ LAYERS = {
         "training_state",
     },
     2: {"evaluate", "predict", "pseudo_labels", "stage1", "stage2"},
-    3: {"demo", "export", "labelling", "pipeline", "report", "reproduce", "run_directory", "samples", "serve"},
+    3: {
+        "demo",
+        "export",
+        "labelling",
+        "pipeline",
+        "report",
+        "reproduce",
+        "run_directory",
+        "samples",
+        "serve",
+    },
     4: {"cli"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import tomli_w
 
 from act2sal.errors import InputError
+from act2sal.limits import broken_limit
 
 Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
 Threshold = Literal["half", "otsu", "mean", "median"]
@@ -159,7 +160,11 @@ class Stage2Config:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything `act2sal train` can be told."""
+    """Everything `act2sal train` can be told.
+
+    Raises:
+        ConfigError: a value outside its limits (`limits.LIMITS`).
+    """
 
     encoder: str = "mobilenetv2"
     """Encoder of both stages: a timm model name or a short name (mobilenetv2, resnet50, densenet169)."""
@@ -183,6 +188,11 @@ class TrainConfig:
     """Pseudo labels."""
     stage2: Stage2Config = field(default_factory=Stage2Config)
     """Stage 2: self-rectification learning."""
+
+    def __post_init__(self) -> None:
+        message = broken_limit(dataclasses.asdict(self))
+        if message is not None:
+            raise ConfigError(message)
 
 
 PRESETS: dict[PresetName, TrainConfig] = {
@@ -272,17 +282,14 @@ def _updated(base: Any, values: dict[str, Any], prefix: str) -> Any:
             changes[name] = _updated(getattr(base, name), value, f"{prefix}{name}.")
         else:
             changes[name] = _converted(value, types[name], prefix + name)
-    try:
-        return replace(base, **changes)
-    except ConfigError as error:
-        raise ConfigError(f"{prefix}{error}") from error
+    return replace(base, **changes)
 
 
 def _converted(value: Any, kind: Any, name: str) -> Any:
     """`value` from TOML as the type of its field, or a ConfigError."""
     choices = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
-        if value in choices:
+        if any(value == choice and type(value) is type(choice) for choice in choices):
             return value
         raise ConfigError(f"{name} = {value!r}; possible: {', '.join(map(str, choices))}")
     if typing.get_origin(kind) is tuple:

@@ -1,0 +1,89 @@
+"""The values that options can take, so that a run is refused at its start and not after hours."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SMALLEST_SIZE = 32
+"""Pixels: the coarsest level of an encoder has stride 32."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What holds for the values of an option, and the same in words."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _at_least(low: int) -> Limit:
+    return Limit(lambda value: value >= low, f"at least {low}")
+
+
+def _between(low: float, high: float, words: str) -> Limit:
+    return Limit(lambda value: low < value < high, words)
+
+
+_POSITIVE = Limit(lambda value: value > 0, "more than 0")
+_SHARE = Limit(lambda value: 0 <= value <= 1, "in [0, 1]")
+_PART = Limit(lambda value: 0 <= value < 1, "in [0, 1)")
+_NONE_NEGATIVE = Limit(lambda values: min(values, default=0) >= 0, "0 or more each")
+
+_OF_BOTH_STAGES: dict[str, Limit] = {
+    "size": _at_least(SMALLEST_SIZE),
+    "epochs": _at_least(0),
+    # Normalisation over a batch needs two photos.
+    "batch_size": _at_least(2),
+    "lr": _POSITIVE,
+    "milestones": _NONE_NEGATIVE,
+    "momentum": _PART,
+    "weight_decay": _at_least(0),
+}
+
+LIMITS: dict[str, Limit] = {
+    "size": _at_least(SMALLEST_SIZE),
+    "limit": _at_least(2),
+    "workers": _at_least(0),
+    **{f"{stage}.{name}": limit for stage in ("stage1", "stage2") for name, limit in _OF_BOTH_STAGES.items()},
+    "stage1.channels": _at_least(1),
+    "stage1.alpha": _at_least(0),
+    "stage1.drop_pixels": _PART,
+    "stage1.rounds": _at_least(0),
+    "stage1.round_epochs": _at_least(1),
+    "stage1.round_lr": _POSITIVE,
+    "stage1.round_weight_decay": _at_least(0),
+    "labels.gt_prob": _between(0.5, 1, "between 0.5 and 1"),
+    "labels.iterations": _at_least(0),
+    "labels.gaussian_sxy": _POSITIVE,
+    "labels.gaussian_compat": _at_least(0),
+    "labels.bilateral_sxy": _POSITIVE,
+    "labels.bilateral_srgb": _POSITIVE,
+    "labels.bilateral_compat": _at_least(0),
+    "labels.median": Limit(lambda side: side >= 1 and side % 2 == 1, "odd and at least 1"),
+    "stage2.encoder_lr_factor": _at_least(0),
+    "stage2.channels": Limit(lambda width: width >= 2 and width % 2 == 0, "even and at least 2"),
+    "stage2.loss_bce": _at_least(0),
+    "stage2.loss_ssim": _at_least(0),
+    "stage2.loss_iou": _at_least(0),
+    "stage2.rectify_lambda": _SHARE,
+    "stage2.rectify_warmup": _at_least(0),
+    "stage2.hma_momentum": _SHARE,
+}
+"""By the name of the option as in a TOML file; an option that is None is not checked."""
+
+
+def broken_limit(options: Mapping[str, Any]) -> str | None:
+    """The first option outside its limit, in one line; None where all are inside.
+
+    Args:
+        options: every option of a training, those of a section in a mapping of their own.
+    """
+    for name, limit in LIMITS.items():
+        section, _, own = name.rpartition(".")
+        value = (options[section] if section else options)[own]
+        if value is not None and not limit.holds(value):
+            return f"{name} must be {limit.words}, not {value}"
+    stage2 = options["stage2"]
+    if not stage2["loss_bce"] + stage2["loss_ssim"] + stage2["loss_iou"] > 0:
+        return "stage2.loss_bce, loss_ssim and loss_iou cannot all be 0"
+    return None
