@@ -1,5 +1,6 @@
 """The folder a training run lives in: where everything stands, who may write, and the log."""
 
+import dataclasses
 import fcntl
 import json
 import shutil
@@ -25,6 +26,8 @@ CONTENTS = (
     "checkpoints",
     "cache",
 )
+_LOCK = ".lock"
+_SHOWN = 4
 
 
 class RunError(InputError):
@@ -64,20 +67,13 @@ class RunDirectory:
         """
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; --out needs a folder")
-        foreign = (
-            [p.name for p in path.iterdir() if p.name not in {*CONTENTS, ".lock"}] if path.is_dir() else []
-        )
-        known = (path / "config.toml").is_file()
-        if foreign and not known:
-            raise RunError(f"{path} holds other files ({foreign[0]}, ...); --out needs a new or empty folder")
-        if known and not (resume or overwrite):
-            raise RunError(f"{path} holds a run already; --resume goes on with it, --overwrite replaces it")
+        _refuse_foreign(path)
         run = cls(path)
-        if known and overwrite:
-            run._clear()
-        elif known:
-            run._check_same(config)
-        write_atomic(run.config, to_toml(config).encode())
+        try:
+            run._prepare(config, resume=resume, overwrite=overwrite)
+        except BaseException:
+            run.close()
+            raise
         return run
 
     def log(self, row: LogRow) -> None:
@@ -109,8 +105,21 @@ class RunDirectory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _prepare(self, config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
+        """Keep or clear what is there, and write the config; a run without a log holds nothing to keep."""
+        if self.log_file.is_file() and not (resume or overwrite):
+            raise RunError(
+                f"{self.path} holds a run already; --resume goes on with it, --overwrite replaces it"
+            )
+        if resume and not overwrite and self.config.is_file():
+            self._check_same(config)
+        else:
+            self._clear()
+        write_atomic(self.config, to_toml(config).encode())
+
     def _clear(self) -> None:
-        for name in CONTENTS:
+        # The config goes last: a folder that was half cleared is still known as a run.
+        for name in reversed(CONTENTS):
             entry = self.path / name
             if entry.is_dir():
                 shutil.rmtree(entry)
@@ -118,28 +127,36 @@ class RunDirectory:
                 entry.unlink(missing_ok=True)
 
     def _check_same(self, config: TrainConfig) -> None:
-        saved = load_toml(self.config, TrainConfig())
-        old, new = to_toml(saved).splitlines(), to_toml(config).splitlines()
-        changed = [line for line in new if line not in old] + [line for line in old if line not in new]
-        if saved != config:
+        old, new = _flat(load_toml(self.config, TrainConfig())), _flat(config)
+        changed = [f"{name} = {old[name]}, now {new[name]}" for name in old if old[name] != new[name]]
+        if changed:
             raise RunError(
-                f"{self.path} was started with other options ({'; '.join(changed[:4])}); "
+                f"{self.path} was started with other options ({'; '.join(changed[:_SHOWN])}); "
                 "leave them out to go on with it, or use --overwrite"
             )
 
 
-def saved_config(path: Path) -> TrainConfig | None:
-    """The config a run was started with, None where there is no run.
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a folder in which somebody else keeps files; a run is known by its lock file and its config."""
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    others = sorted(name for name in names if name != _LOCK and not name.startswith(".tmp-"))
+    if others and not {_LOCK, "config.toml"} <= names:
+        raise RunError(f"{path} holds other files ({others[0]}, ...); --out needs a new or empty folder")
 
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    file = path / "config.toml"
-    return load_toml(file, TrainConfig()) if file.is_file() else None
+
+def _flat(config: TrainConfig) -> dict[str, object]:
+    """All options by the names that they have on the command line."""
+    options: dict[str, object] = {}
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, dict):
+            options |= {f"{name}.{own}": inner for own, inner in value.items()}
+        else:
+            options[name] = value
+    return options
 
 
 def _locked(path: Path) -> IO[str]:
-    lock = (path / ".lock").open("w")
+    lock = (path / _LOCK).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
