@@ -87,6 +87,8 @@ def cache_features(
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / "state.json"
     done = _done(state, key)
+    if done == 0:
+        state.unlink(missing_ok=True)  # what it says of another key ends with the files below
     with torch.inference_mode():
         levels = _open_levels(encoder, photos, folder, fresh=done == 0)
         with progress.bar("features", total=len(photos), done=done, quiet=quiet) as advance:
