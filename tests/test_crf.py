@@ -1,12 +1,6 @@
 """Dense CRF against the exact model, the published implementation, and its invariants."""
 
-import os
-import shutil
-import subprocess
-import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from act2sal import crf
-from act2sal.crf.inference import Field
-from act2sal.crf.lattice import key_digits, key_layout
 
-SOURCE = Path(crf.__file__).parent
 DEFAULTS = {
     "gaussian_sxy": 3.0,
     "gaussian_compat": 3.0,
@@ -71,45 +62,6 @@ def exact_mean_field(
         q = np.exp(score - score.max(axis=0))
         q /= q.sum(axis=0)
     return q[0].reshape(unary.shape)
-
-
-def slow_lattice_message(
-    photo: NDArray[np.uint8], values: NDArray[np.float32], *, sxy: float, srgb: float
-) -> NDArray[np.float64]:
-    """The normalised bilateral kernel times values by the definition of the lattice, vertices in a
-    dictionary."""
-    y, x = np.divmod(np.arange(values.size), values.shape[1])
-    features = np.column_stack([x / sxy, y / sxy, photo.reshape(-1, 3) / srgb])
-    basis = np.array([[1.0] * (j + 1) + [-(j + 1.0)] + [0.0] * (4 - j) for j in range(5)])
-    basis /= np.linalg.norm(basis, axis=1, keepdims=True)
-    spread: list[dict[tuple[int, ...], float]] = []
-    for point in features @ basis * np.sqrt(2 / 3) * 6:
-        nearest = 6 * np.round(point / 6)
-        by_residual = np.argsort(nearest - point, kind="stable")
-        excess = round(nearest.sum() / 6)
-        nearest[by_residual[6 - excess :] if excess > 0 else by_residual[:-excess]] -= 6 * np.sign(excess)
-        residual = point - nearest
-        down = np.argsort(-residual, kind="stable")
-        drops = residual[down][:-1] - residual[down][1:]
-        weights = [1 - (residual.max() - residual.min()) / 6, *(drops[::-1] / 6)]
-        lowered = [nearest + k - 6 * np.isin(np.arange(6), down[6 - k :]) for k in range(6)]
-        spread.append({tuple(corner.astype(int)): w for corner, w in zip(lowered, weights, strict=True)})
-
-    def apply(given: NDArray[np.floating]) -> NDArray[np.float64]:
-        vertices: dict[tuple[int, ...], float] = {}
-        for corners, value in zip(spread, given, strict=True):
-            for corner, weight in corners.items():
-                vertices[corner] = vertices.get(corner, 0.0) + weight * value
-        for direction in range(6):
-            step = np.where(np.arange(6) == direction, -5, 1)
-            vertices = {
-                v: old + sum(vertices.get(tuple(np.array(v) + s), 0.0) for s in (step, -step)) / 2
-                for v, old in vertices.items()
-            }
-        return np.array([sum(w * vertices[c] for c, w in corners.items()) for corners in spread])
-
-    scale = 1 / np.sqrt(apply(np.ones(values.size)))
-    return (scale * apply(scale * values.ravel())).reshape(values.shape)
 
 
 def drawing(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -184,48 +136,6 @@ def test_two_pixels_by_hand():
         bilateral_compat=0.0,
     )
     np.testing.assert_allclose(prob, [[1 / (1 + np.exp(-a)), 1 / (1 + np.exp(-b))]], atol=1e-5)
-
-
-# The lattice
-
-
-@pytest.mark.parametrize(("sxy", "srgb"), [(50.0, 5.0), (3.0, 60.0), (0.7, 0.9)])
-@pytest.mark.parametrize("kind", ["drawing", "noise"])
-def test_lattice_is_the_one_of_the_definition(kind, sxy, srgb):
-    rng = np.random.default_rng(5)
-    size = (6, 70)  # two strips
-    photo = drawing(*size) if kind == "drawing" else rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-    values = rng.normal(0, 1, size).astype(np.float32)
-    field = Field(
-        photo,
-        gaussian_sxy=1.0,
-        gaussian_compat=0.0,
-        bilateral_sxy=sxy,
-        bilateral_srgb=srgb,
-        bilateral_compat=1.0,
-    )
-    message = np.zeros_like(values)
-    field.add_message(values, message)
-    np.testing.assert_allclose(message, slow_lattice_message(photo, values, sxy=sxy, srgb=srgb), atol=2e-4)
-
-
-@settings(deadline=None)
-@given(st.tuples(*[st.floats(0, 400)] * 5))
-def test_keys_of_lattice_points_and_their_neighbours_are_distinct(extent):
-    """Every corner and neighbour near a corner of the feature box stays inside the digits of the key."""
-    extent = np.array(extent)
-    steps, origin = key_layout(extent)
-    assert steps.sum() == 0
-    low, high = key_digits(extent)
-    strides = np.cumprod(np.concatenate([[1], (high - low + 1)[:0:-1]]))[::-1]
-    for features in (np.zeros(5), extent, extent * [1, 0, 1, 0, 1], extent * [0, 1, 0, 1, 0]):
-        above = np.concatenate([np.cumsum(features[::-1])[::-1], [0.0]])
-        point = above - np.arange(6) * np.concatenate([[0.0], features])
-        nearest = np.round(point / 6)
-        digits = nearest[:-1] - nearest[1:]
-        assert (digits - 4 >= low).all()
-        assert (digits + 4 <= high).all()
-        assert origin - nearest @ steps == (digits - low) @ strides
 
 
 # The published implementation
@@ -409,62 +319,3 @@ def test_wrong_input_is_named():
 
 def test_no_iterations_return_the_unary():
     np.testing.assert_allclose(crf.refine(drawing(5, 6), np.ones((5, 6), bool), iterations=0), 0.7, rtol=1e-6)
-
-
-# Compilation
-
-SCRIPT = """
-import numba.core.event
-import numpy as np
-from act2sal.crf import compiled, inference
-spin = np.empty(3, np.float32)
-with numba.core.event.install_listener("numba:compile", compiled.Announce("compiling")):
-    inference.to_spin(np.array([0, 2, -200], np.float32), spin)
-print([round(float(value), 3) for value in spin])
-"""
-
-
-def run_copy(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one kernel in a new process, from a copy of the package in `folder`."""
-    if not (folder / "act2sal").is_dir():
-        shutil.copytree(SOURCE, folder / "act2sal" / "crf", ignore=shutil.ignore_patterns("__pycache__"))
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        check=True,
-    )
-
-
-def test_machine_code_is_kept_between_processes(tmp_path):
-    cache = str(tmp_path / "cache")
-    first, second = (run_copy(tmp_path, NUMBA_CACHE_DIR=cache) for _ in range(2))
-    assert first.stdout == second.stdout == "[0.0, 0.762, -1.0]\n"
-    assert first.stderr == "compiling\n"
-    assert second.stderr == ""
-
-
-def test_works_without_any_writable_cache(tmp_path):
-    """A plain file in the place of each cache folder stops even the superuser from writing there."""
-    nowhere = tmp_path / "nowhere"
-    nowhere.touch()
-    environment = {name: str(nowhere / "x") for name in ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME")}
-    shutil.copytree(SOURCE, tmp_path / "act2sal" / "crf", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "act2sal" / "crf" / "__pycache__").touch()
-    assert run_copy(tmp_path, **environment).stdout == "[0.0, 0.762, -1.0]\n"
-
-
-def test_first_use_from_several_threads():
-    crf.compile_kernels.cache_clear()
-    photo, mask = drawing(8, 8), rough_mask(8, 8)
-    started = threading.Barrier(3)
-
-    def first_use(_: int) -> NDArray[np.float32]:
-        started.wait()
-        return crf.refine(photo, mask)
-
-    with ThreadPoolExecutor(3) as pool:
-        maps = list(pool.map(first_use, range(3)))
-    assert np.array_equal(maps[0], maps[1])
-    assert np.array_equal(maps[0], maps[2])

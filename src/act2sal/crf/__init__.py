@@ -210,7 +210,7 @@ def _build_field(
 @cache
 def compile_kernels() -> None:
     """Load the machine code from disk or, saying so, compile it; `mean_field` does it when first called."""
-    announce = Announce("compiling the CRF for this processor: once, about 20 seconds")
+    announce = Announce("compiling the CRF for this processor: once, about 10 seconds")
     with numba.core.event.install_listener("numba:compile", announce):
         field = Field(
             np.zeros((2, 2, 3), np.uint8),
