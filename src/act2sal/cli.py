@@ -154,7 +154,6 @@ def train_command(arguments: Sequence[str]) -> int:
         args=arguments,
         prog="act2sal train",
         default=TrainOptions(tyro.MISSING, tyro.MISSING, chosen),
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
     from act2sal.pipeline import train
 
@@ -281,8 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:
-    config = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(kind, args=arguments, prog=f"act2sal {command}", config=config)
+    return tyro.cli(kind, args=arguments, prog=f"act2sal {command}")
 
 
 def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:

@@ -74,6 +74,10 @@ class Stage1Config:
     """Multiply E_5 by a fixed random gain, as the published code does."""
     flip: bool = True
     """Mirror half of the photos at random."""
+    loss_at_photo_size: bool = False
+    """Enlarge the fused map to the photo before the loss, as the published code does."""
+    cues_at_photo_size: bool = False
+    """Read the cues off photos at their own size instead of the square, as the published code does."""
     rounds: int = 2
     """Rounds of self-training: the blocks are fitted again on the labels (Eq. 6) of the round before. Paper: 0."""
     round_epochs: int = 3
@@ -219,6 +223,8 @@ PRESETS: dict[PresetName, TrainConfig] = {
             sign="area_zero",
             batchnorm_drift=True,
             random_gain=True,
+            loss_at_photo_size=True,
+            cues_at_photo_size=True,
             rounds=0,
         ),
         stage2=Stage2Config(

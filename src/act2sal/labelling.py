@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import (
     Features,
     LiveFeatures,
+    PhotoSizeCues,
     activation_network,
     cache_features,
     cache_key,
@@ -84,16 +86,15 @@ class Labelling:
             fitted = self._round(number, fitted)
         return fitted
 
-    def write(self, fitted: Fitted, out: Path, *, resume: bool) -> tuple[NDArray[np.float32], list[Path]]:
-        """Write the labels of all photos; their signed cues (N, h, w) float32 and the paths of the labels."""
-        cues = cue_logits(
-            fitted.network,
-            fitted.features,
-            self.config.stage1,
-            self.cache / "cues.npy",
-            fabric=self.fabric,
-            quiet=self.quiet,
-        )
+    def write(
+        self, fitted: Fitted, out: Path, *, phase: str, resume: bool
+    ) -> tuple[Sequence[NDArray[np.float32]], list[Path]]:
+        """Write the labels of all photos and log it as `phase`.
+
+        Returns:
+            Signed cues, (h, w) float32 of every photo, and the paths of the labels.
+        """
+        cues = self._cues(fitted)
         targets = mirror(self.bank.photos, out)
         started = time.perf_counter()
         write_labels(
@@ -105,8 +106,19 @@ class Labelling:
             resume=resume,
             quiet=self.quiet,
         )
-        self.log({"stage": f"labels in {out.name}", "epoch": 0, "seconds": time.perf_counter() - started})
+        self.log({"stage": phase, "epoch": 0, "seconds": time.perf_counter() - started})
         return cues, targets
+
+    def _cues(self, fitted: Fitted) -> Sequence[NDArray[np.float32]]:
+        options = self.config.stage1
+        if options.cues_at_photo_size:
+            paths = [photo.path for photo in self.bank.photos]
+            return PhotoSizeCues(fitted.network, fitted.encoder, paths, options)
+        file = self.cache / "cues.npy"
+        cues = cue_logits(
+            fitted.network, fitted.features, options, file, fabric=self.fabric, quiet=self.quiet
+        )
+        return list(cues)
 
     def _features(self) -> tuple[Encoder, Features]:
         options = self.config.stage1
@@ -125,7 +137,8 @@ class Labelling:
             key=cache_key(encoder, self.bank.key),
             quiet=self.quiet,
         )
-        self.log({"stage": "features", "epoch": 0, "seconds": time.perf_counter() - started})
+        seconds = time.perf_counter() - started
+        self.log({"stage": "features", "epoch": 0, "seconds": seconds, "device": str(self.fabric.device)})
         return encoder, features
 
     def _round(self, number: int, before: Fitted) -> Fitted:
@@ -133,7 +146,7 @@ class Labelling:
         options, seed = self.config.stage1, self.config.seed
         file = self.cache / f"round-{number}.npy"
         if not file.is_file():
-            self._write_round_labels(file, before)
+            self._write_round_labels(file, before, f"labels of round {number - 1}")
         network = activation_network(before.features, options, seed=seed + number, boundary="affine")
         fit_on_labels(
             network,
@@ -149,14 +162,16 @@ class Labelling:
         )
         return Fitted(network, before.encoder, before.features)
 
-    def _write_round_labels(self, file: Path, fitted: Fitted) -> None:
+    def _write_round_labels(self, file: Path, fitted: Fitted, phase: str) -> None:
         """The labels of all photos on the grid of the fused map: (N, h, w) uint8 0..255."""
         folder = file.with_suffix("")
-        cues, targets = self.write(fitted, folder, resume=True)
+        _, targets = self.write(fitted, folder, phase=phase, resume=True)
+        with torch.inference_mode():
+            height, width = fitted.network(fitted.features.read([0])).theta.shape[-2:]
         partial = file.with_suffix(".partial")
-        grid = np.lib.format.open_memmap(partial, "w+", np.uint8, cues.shape)
+        grid = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(targets), height, width))
         for row, target in zip(grid, targets, strict=True):
-            row[:] = read_label(target, (cues.shape[1], cues.shape[2]))
+            row[:] = read_label(target, (height, width))
         grid.flush()
         partial.replace(file)
         if not self.config.keep_cache:
@@ -195,7 +210,7 @@ def label(
     bank = photo_bank(photos, work, config, config.stage1.size, quiet=quiet)
     labelling = Labelling(bank, work, work, config, fabric, _no_log, quiet)
     fitted = labelling.fit() if run is None else _fitted_by(run, bank, fabric)
-    labelling.write(fitted, out, resume=not overwrite)
+    labelling.write(fitted, out, phase="labels", resume=not overwrite)
     shutil.rmtree(work)
     return Outcome(len(bank), [str(failure) for failure in bank.failures])
 

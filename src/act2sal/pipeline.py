@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -80,8 +81,8 @@ def _write_labels(run: RunDirectory, labelling: Labelling, samples: Samples) -> 
     fitted = labelling.fit()
     about = _about(labelling.config, len(labelling.bank))
     save_stage1(run.stage1, fitted.network, fitted.encoder, metadata=about)
-    cues, targets = labelling.write(fitted, run.labels, resume=True)
-    samples.activations(cues)
+    cues, targets = labelling.write(fitted, run.labels, phase="labels", resume=True)
+    samples.activations(cues, threshold=labelling.config.labels.threshold)
     samples.labels(targets)
     write_atomic(finished, b"")
 
@@ -104,7 +105,8 @@ def _write_detector(
     detector = _fresh_detector(encoder, config)
     stage = Stage2(bank, folder, options, config.labels, fabric, config.seed)
     stage.fit(detector, state, run.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=quiet)
-    samples.predictions(Predictor(detector, size=size, fabric=fabric).square)
+    predictor = Predictor(detector, size=size, fabric=fabric)
+    samples.predictions(lambda squares: np.stack(predictor.batch(list(squares))))
     supervision = {
         "stage 1 supervision": load_stage1(run.stage1)[1].supervision,
         "stage 2 supervision": encoder.supervision,

@@ -22,6 +22,7 @@ CONTENTS = (
     "labels",
     "detector.safetensors",
     "report.html",
+    "scores.json",
     "samples",
     "checkpoints",
     "cache",

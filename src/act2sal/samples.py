@@ -64,11 +64,11 @@ class Samples:
             write_atomic(folder / "name.txt", self.bank.photos[index].relative.as_posix().encode())
             _write_picture(folder / "photo.jpg", _shrunk(self.bank[index], self._size(index)))
 
-    def activations(self, cues: NDArray[np.float32], *, threshold: Threshold = "half") -> None:
+    def activations(self, cues: Sequence[NDArray[np.float32]], *, threshold: Threshold = "half") -> None:
         """Write the activation maps in colour, and the cues: the masks that the CRF starts from.
 
         Args:
-            cues: (N, h, w) float32 logits of all photos of the bank, positive on the foreground.
+            cues: (h, w) float32 logits of every photo of the bank, positive on the foreground.
             threshold: of the labels (`LabelConfig.threshold`).
         """
         for index, folder in self._folders.items():

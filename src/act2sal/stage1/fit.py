@@ -1,15 +1,15 @@
 """The training loop of stage 1 and the cues it ends with (Eq. 1-5)."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
 from act2sal import progress
-from act2sal.activation import ActivationNetwork, BoundaryKind, foreground_sign, stage1_loss
+from act2sal.activation import Activation, ActivationNetwork, BoundaryKind, stage1_loss
 from act2sal.config import Stage1Config
+from act2sal.detector import resize
 from act2sal.encoders import Encoder, freeze
 from act2sal.rectify import flip
 from act2sal.stage1.features import Features, LiveFeatures, channel_deviation
@@ -23,6 +23,7 @@ from act2sal.training_state import (
 )
 
 SCALE_PHOTOS = 256
+E5_STRIDE = 32
 
 
 def activation_network(
@@ -43,12 +44,12 @@ def activation_network(
             fusion_stride=config.fusion_stride,
             boundary=boundary or config.boundary,
         )
-        if config.random_gain:
-            gain = torch.nn.Linear(features.channels[2], 1000).weight.detach().sum(dim=0)
-            network.set_scales([torch.ones_like(network.scale3), torch.ones_like(network.scale4), gain])
+        gain = torch.nn.Linear(features.channels[2], 1000).weight.detach().sum(dim=0)
     if config.scale_features:
         spread = np.linspace(0, len(features) - 1, min(len(features), SCALE_PHOTOS)).astype(int)
         network.set_scales([1 / d for d in channel_deviation(features, spread.tolist())])
+    if config.random_gain:
+        network.set_scales([network.scale3, network.scale4, gain])
     return network
 
 
@@ -64,6 +65,8 @@ def fit(
     quiet: bool = False,
 ) -> ActivationNetwork:
     """Fit the four blocks by Eq. 4 and return them in eval mode; an unfrozen encoder is fitted along.
+
+    Afterwards every encoder is frozen.
 
     Goes on from `state` where it holds finished epochs; `log` gets one row per epoch. The result depends on
     photos, config and seed alone, interrupted or not.
@@ -95,6 +98,8 @@ def fit(
         )
         log({"stage": "stage1", "epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started})
         state.save(epoch + 1, trained, optimizer)
+    if isinstance(features, LiveFeatures):
+        freeze(features.encoder)
     return network.eval()
 
 
@@ -125,6 +130,8 @@ def _epoch(
                 encoded = [flip(e, mirrored) for e in encoded]
             with fabric.autocast():
                 activation = network(encoded)
+            if config.loss_at_photo_size:
+                activation = enlarged(activation)
             loss = stage1_loss(
                 activation,
                 alpha=config.alpha,
@@ -145,40 +152,8 @@ def _epoch(
     return mean
 
 
-def cue_logits(
-    network: ActivationNetwork,
-    features: Features,
-    config: Stage1Config,
-    path: Path,
-    *,
-    fabric: Fabric,
-    quiet: bool = False,
-) -> np.ndarray:
-    """Signed activation maps of all photos (Eq. 3 and 5), written to `path` (.npy) and memory-mapped.
-
-    An `affine` boundary was fitted on labels and knows its foreground: its maps keep their sign.
-
-    Returns:
-        (N, h, w) float32 logits, positive on the foreground.
-    """
-    network.eval()
-    cues: np.ndarray | None = None
-    batch = config.batch_size
-    with (
-        torch.inference_mode(),
-        progress.bar("activation maps", total=len(features), quiet=quiet) as advance,
-    ):
-        for start in range(0, len(features), batch):
-            indices = range(start, min(start + batch, len(features)))
-            with fabric.autocast():
-                theta = network(features.read(indices)).theta.float()
-            if network.boundary != "affine":
-                theta = theta * foreground_sign(theta, config.sign)
-            signed = theta[:, 0].cpu().numpy()
-            if cues is None:
-                shape = (len(features), *signed.shape[1:])
-                cues = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-            cues[start : indices.stop] = signed
-            advance(len(indices))
-    assert cues is not None
-    return cues
+def enlarged(activation: Activation) -> Activation:
+    """The fused map (B, 1, h, w) at the size of the photo, the side maps as they are."""
+    factor = E5_STRIDE * activation.sides[2].shape[-1] // activation.theta.shape[-1]
+    size = [factor * side for side in activation.theta.shape[-2:]]
+    return Activation(resize(activation.theta, size), activation.sides)
