@@ -3,8 +3,8 @@
     python benchmarks/crf.py PHOTOS --out recipes/results/crf_speed.json
 
 Everything runs in one process on one core, except where two workers are compared. Times of the two programs
-are taken in turn for each photo, so that whatever else the machine does hits both. Sections measured before stay in
-the file; `--only workers label_stage` takes those two again on a machine that is idle.
+are taken in turn for each photo, so that whatever else the machine does hits both. Sections measured before
+stay in the file; `--only workers label_stage` takes those two again on a machine that is idle.
 """
 
 import argparse
@@ -83,8 +83,7 @@ def published(photo: Photo, mask: Mask, iterations: int = 10) -> NDArray[np.floa
 
 
 def compare(photos: list[Photo], repeats: int) -> dict[str, Any]:
-    """Time per photo, unary and kernels included: the least of `repeats`, in turn; medians over the
-    photos."""
+    """Time per photo, unary and kernels included: the least of `repeats`, in turn; medians over the photos."""
     ours, theirs, apart, agree = [], [], [], []
     for photo in photos:
         mask = rough_mask(photo)
@@ -109,8 +108,9 @@ def compare(photos: list[Photo], repeats: int) -> dict[str, Any]:
 
 
 def scale_with_workers(photos: list[Photo], repeats: int) -> dict[str, Any]:
-    """Photos per second of one and of two threads, in turn, the best of `repeats`; and what a thread
-    cannot share."""
+    """Photos per second of one and of two threads, in turn, the best of `repeats`; and what a thread cannot
+    share.
+    """
     tasks = [(photo, rough_mask(photo)) for photo in photos] * 2
     rate = {1: 0.0, 2: 0.0}
     cpu_ms = {1: np.inf, 2: np.inf}
@@ -165,8 +165,7 @@ def mosaic(photos: list[Photo], megapixels: float) -> Photo:
 
 
 def grow(photos: list[Photo], repeats: int) -> list[dict[str, float]]:
-    """Processor time, which other programs disturb less, for photos of growing size; the least of
-    `repeats`."""
+    """Processor time, which other programs disturb less, for photos of growing size; the least of `repeats`."""
     rows = []
     for megapixels in MEGAPIXELS:
         photo = mosaic(photos, megapixels)
@@ -204,8 +203,7 @@ def coordinates_only(photo: Photo, scales: NDArray[np.float32], weights: NDArray
 
 
 def profile(photo: Photo, repeats: int = 7) -> dict[str, float]:
-    """Nanoseconds per pixel of each part, the least of `repeats`; the last five are paid once per
-    iteration."""
+    """Nanoseconds per pixel of each part, the least of `repeats`; the last five are paid once per iteration."""
     field = inference.Field(photo, **KERNELS)
     graph, vertices = field._lattice, field._vertices
     values = crf.unary_from_labels(rough_mask(photo))

@@ -101,8 +101,9 @@ def test_close_to_the_exact_model_on_a_drawing(parameters, iterations, size):
 
 @pytest.mark.parametrize("parameters", PARAMETERS)
 def test_close_to_the_exact_model_on_noise_after_one_iteration(parameters):
-    """Noise is the worst case: most vertices of the lattice are missing. Later iterations amplify what
-    is lost."""
+    """Noise is the worst case: most vertices of the lattice are missing. Later iterations amplify what is
+    lost.
+    """
     photo = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     unary = crf.unary_from_labels(rough_mask(32, 32))
     exact = exact_mean_field(photo, unary, iterations=1, **parameters)
@@ -161,7 +162,8 @@ SIDES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 @given(SIDES, st.integers(0, 9), st.sampled_from(["left-right", "up-down", "transpose"]))
 def test_flips_and_transposes_commute(size, seed, how):
     """Exactly for the Gaussian kernel; for the lattice, whose grid stays where it is, within its own
-    accuracy."""
+    accuracy.
+    """
     turn = {
         "left-right": lambda a: a[:, ::-1],
         "up-down": lambda a: a[::-1],

@@ -14,7 +14,8 @@ def slow_lattice_message(
     photo: NDArray[np.uint8], values: NDArray[np.float32], *, sxy: float, srgb: float
 ) -> NDArray[np.float64]:
     """The normalised bilateral kernel times values by the definition of the lattice, vertices in a
-    dictionary."""
+    dictionary.
+    """
     y, x = np.divmod(np.arange(values.size), values.shape[1])
     features = np.column_stack([x / sxy, y / sxy, photo.reshape(-1, 3) / srgb])
     basis = np.array([[1.0] * (j + 1) + [-(j + 1.0)] + [0.0] * (4 - j) for j in range(5)])

@@ -1,16 +1,14 @@
 """Dense CRF and median filter of the pseudo labels (A2S, Eq. 6).
 
-Mean-field inference in the fully connected CRF of Kraehenbuehl and Koltun (2011) with Potts compatibility,
-a Gaussian
-kernel over position and a bilateral kernel over position and colour.
+Mean-field inference in the fully connected CRF of Kraehenbuehl and Koltun (2011) with Potts compatibility, a
+Gaussian kernel over position and a bilateral kernel over position and colour.
 
 With two labels one map is enough. For the foreground's log-odds l, q = sigmoid(l) and s = 2 q - 1, the
-update of both
-labels comes down to `l <- unary + (K_gaussian + K_bilateral) s`, so one map is filtered instead of two.
+update of both labels comes down to `l <- unary + (K_gaussian + K_bilateral) s`, so one map is filtered
+instead of two.
 
 Differs: the Gaussian kernel is filtered exactly (it is separable) instead of on a second lattice; a pixel
-sends itself a
-message, as in the published implementation.
+sends itself a message, as in the published implementation.
 """
 
 import threading
@@ -42,15 +40,15 @@ def mean_field(
     """Foreground probability of each pixel: (H, W) float32 in [0, 1].
 
     photo: (H, W, 3) uint8; unary: (H, W) float32, log-odds of the foreground before the pixels see each
-    other,
-    from `unary_from_labels` or `unary_from_prob`; iterations: updates of all pixels at once; gaussian_sxy,
-    bilateral_sxy: standard deviations over position in pixels; bilateral_srgb: over colour in 8-bit levels;
+    other, from `unary_from_labels` or `unary_from_prob`; iterations: updates of all pixels at once;
+    gaussian_sxy, bilateral_sxy: standard deviations over position in pixels; bilateral_srgb: over colour in
+    8-bit levels;
     *_compat: weight of each kernel. Defaults: the published A2S code.
     Runs on one core without the interpreter lock: call it from several threads for several photos. The same
     input gives the same bits.
-    Raises ValueError for shapes and types that do not fit, a unary that is not finite, a standard
-    deviation that is
-    not positive, a negative weight or count, and a bilateral kernel too narrow for the size of the photo.
+    Raises ValueError for shapes and types that do not fit, a unary that is not finite, a standard deviation
+    that is not positive, a negative weight or count, and a bilateral kernel too narrow for the size of the
+    photo.
     """
     _check(photo, unary, iterations)
     field = _build_field(
@@ -78,8 +76,7 @@ def mean_field_labels(
     """Probability of each of L labels: (L, H, W) float32 that sums to 1 over L.
 
     unary: (L, H, W) float32, log-probability of each label up to a constant per pixel; the rest as
-    `mean_field`,
-    which does the same for two labels with one map.
+    `mean_field`, which does the same for two labels with one map.
     """
     if unary.ndim != 3:
         raise ValueError(f"several labels need a unary (L, H, W), not {unary.shape}")
@@ -114,10 +111,11 @@ def refine(
     bilateral_srgb: float = 5.0,
     bilateral_compat: float = 10.0,
 ) -> NDArray[np.float32]:
-    """Move the border of a hard label to the edges of the photo: (H, W) float32 foreground probability
-    in [0, 1].
+    """Move the border of a hard label to the edges of the photo: (H, W) float32 foreground probability in
+    [0, 1].
 
-    mask: (H, W) bool; gt_prob: how far it is trusted, in (0.5, 1); the rest, and the errors, as `mean_field`.
+    mask: (H, W) bool; gt_prob: how far it is trusted, in (0.5, 1); the rest, and the errors, as
+    `mean_field`.
     """
     return mean_field(
         photo,
@@ -132,8 +130,8 @@ def refine(
 
 
 def unary_from_labels(mask: NDArray[np.bool_], *, gt_prob: float = 0.7) -> NDArray[np.float32]:
-    """Log-odds (H, W) float32 of a hard label mask (H, W) bool that is right with probability gt_prob
-    in (0.5, 1).
+    """Log-odds (H, W) float32 of a hard label mask (H, W) bool that is right with probability gt_prob in
+    (0.5, 1).
 
     Raises ValueError for a gt_prob outside that range.
     """

@@ -11,8 +11,8 @@ log = logging.getLogger("act2sal")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel for the CPU, to run without the interpreter lock; keep the machine code on disk
-    if possible.
+    """Compile a kernel for the CPU, to run without the interpreter lock; keep the machine code on disk if
+    possible.
 
     Numba looks for a writable place in `NUMBA_CACHE_DIR`, beside the source file, then in the user's cache
     folder, and refuses to decorate where it finds none: such an installation compiles afresh in every

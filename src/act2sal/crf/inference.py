@@ -1,8 +1,7 @@
 """The two kernels of the fully connected CRF (Kraehenbuehl and Koltun, 2011), applied to a map.
 
 Each kernel k is normalised from both sides, K = D^-1/2 k D^-1/2 with D the row sums of k; a pixel counts as
-its own
-neighbour.
+its own neighbour.
 """
 
 import numpy as np
@@ -96,8 +95,9 @@ def _add_gaussian(
     line: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
-    """total += the separable kernel times values, both (H, W): each line first across the rows, then
-    along it."""
+    """total += the separable kernel times values, both (H, W): each line first across the rows, then along
+    it.
+    """
     height, width = values.shape
     reach = taps.size - 1
     inner = padded[reach : reach + width]
@@ -122,7 +122,7 @@ def _add_gaussian(
 
 
 @compiled
-def _blur(neighbours: NDArray[np.int32], vertices: NDArray[np.float32]) -> None:
+def _blur(neighbours: NDArray[np.uint32], vertices: NDArray[np.float32]) -> None:
     """Blur vertices[0] in place along the six directions; vertices: (2, M + 1) float32 with 0 at M."""
     for direction in range(CORNERS):
         pairs = neighbours[direction]
@@ -135,48 +135,54 @@ def _blur(neighbours: NDArray[np.int32], vertices: NDArray[np.float32]) -> None:
 @compiled
 def _spread(
     values: NDArray[np.float32],
-    corners: NDArray[np.int32],
+    corners: NDArray[np.uint32],
     weights: NDArray[np.float32],
     vertices: NDArray[np.float32],
 ) -> None:
     """vertices (M + 1,) <- the sum of what the pixels of values (H, W) give them."""
     height, width = values.shape
     vertices[:] = 0
-    pixel = 0
+    first = 0
     for strip in range(0, width, BLOCK):
         for y in range(height):
-            for value in values[y, strip : strip + BLOCK]:
+            run = values[y, strip : strip + BLOCK]
+            vertex = corners[first : first + run.size]
+            weight = weights[first : first + run.size]
+            for i in range(run.size):
                 for k in range(CORNERS):
-                    vertices[corners[pixel, k]] += weights[pixel, k] * value
-                pixel += 1
+                    vertices[vertex[i, k]] += weight[i, k] * run[i]
+            first += run.size
 
 
 @compiled
 def _read(
     vertices: NDArray[np.float32],
-    corners: NDArray[np.int32],
+    corners: NDArray[np.uint32],
     weights: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
     """total (H, W) += what each pixel gets from its corners."""
     height, width = total.shape
-    pixel = 0
+    first = 0
     for strip in range(0, width, BLOCK):
         for y in range(height):
-            for x in range(strip, min(strip + BLOCK, width)):
+            run = total[y, strip : strip + BLOCK]
+            vertex = corners[first : first + run.size]
+            weight = weights[first : first + run.size]
+            for i in range(run.size):
                 message = np.float32(0)
                 for k in range(CORNERS):
-                    message += weights[pixel, k] * vertices[corners[pixel, k]]
-                total[y, x] += message
-                pixel += 1
+                    message += weight[i, k] * vertices[vertex[i, k]]
+                run[i] += message
+            first += run.size
 
 
 @compiled
 def _add_bilateral(
     values: NDArray[np.float32],
-    corners: NDArray[np.int32],
+    corners: NDArray[np.uint32],
     weights: NDArray[np.float32],
-    neighbours: NDArray[np.int32],
+    neighbours: NDArray[np.uint32],
     vertices: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
@@ -188,9 +194,9 @@ def _add_bilateral(
 
 @compiled
 def _normalise(
-    corners: NDArray[np.int32],
+    corners: NDArray[np.uint32],
     weights: NDArray[np.float32],
-    neighbours: NDArray[np.int32],
+    neighbours: NDArray[np.uint32],
     vertices: NDArray[np.float32],
     compat: np.float32,
 ) -> None:

@@ -2,13 +2,10 @@
 dimensions.
 
 A pixel's features (x, y, r, g, b), divided by the standard deviations of the kernel, are mapped onto the
-hyperplane
-of R^6 whose coordinates sum to zero. The lattice there has the integer points whose coordinates agree
-modulo 6.
-Values are spread to the six corners of the simplex around each pixel with barycentric weights, blurred
-along the
-six lattice directions with (1/2, 1, 1/2), and read back with the same weights. Only vertices that some pixel
-touches exist; a blur past them finds 0.
+hyperplane of R^6 whose coordinates sum to zero. The lattice there has the integer points whose coordinates
+agree modulo 6. Values are spread to the six corners of the simplex around each pixel with barycentric
+weights, blurred along the six lattice directions with (1/2, 1, 1/2), and read back with the same weights.
+Only vertices that some pixel touches exist; a blur past them finds 0.
 """
 
 from typing import NamedTuple
@@ -33,35 +30,34 @@ RECENT_BITS = 13
 class Lattice(NamedTuple):
     """The lattice of one image.
 
-    Pixels come in vertical strips of BLOCK columns, each from top to bottom, and vertices by their key,
-    that is by
-    position and then by colour: what is used together lies together in images of any size.
-    corners: (N, 6) int32, the vertices around each pixel; weights: (N, 6) float32, barycentric in [0, 1];
-    neighbours: (6, M, 2) int32, the vertices on both sides of each vertex along each direction, M where
-    none is.
+    Pixels come in vertical strips of BLOCK columns, each from top to bottom, and vertices by their key, that
+    is by position and then by colour: what is used together lies together in images of any size.
+    corners: (N, 6) uint32, the vertices around each pixel; weights: (N, 6) float32, barycentric in [0, 1];
+    neighbours: (6, M, 2) uint32, the vertices on both sides of each vertex along each direction, M where none
+    is. Unsigned, because an index that may be negative costs the kernels a test at each use.
     """
 
-    corners: NDArray[np.int32]
+    corners: NDArray[np.uint32]
     weights: NDArray[np.float32]
-    neighbours: NDArray[np.int32]
+    neighbours: NDArray[np.uint32]
 
 
 def build_lattice(photo: NDArray[np.uint8], *, sxy: float, srgb: float) -> Lattice:
     """Place the pixels of a photo in the lattice.
 
-    photo: (H, W, 3) uint8; sxy: standard deviation over position, in pixels; srgb: over colour, in
-    8-bit levels.
+    photo: (H, W, 3) uint8; sxy: standard deviation over position, in pixels; srgb: over colour, in 8-bit
+    levels.
     Raises ValueError where the kernel is so narrow that its lattice has more points than 63 bits can number.
     """
     height, width, _ = photo.shape
     scales = feature_scales(sxy, srgb)
     steps, origin = key_layout(scales * np.array([width - 1, height - 1, 255, 255, 255]))
-    corners = np.empty((height * width, CORNERS), np.int32)
+    corners = np.empty((height * width, CORNERS), np.uint32)
     weights = np.empty((height * width, CORNERS), np.float32)
     keys = _place_all(photo, scales.astype(np.float32), steps, origin, corners, weights)
     order = np.argsort(keys)
     _renumber(corners, order)
-    neighbours = np.full((CORNERS, keys.size, 2), keys.size, np.int32)
+    neighbours = np.full((CORNERS, keys.size, 2), keys.size, np.uint32)
     _connect(keys[order], np.abs(steps), neighbours)
     return Lattice(corners, weights, neighbours)
 
@@ -71,15 +67,14 @@ def _place_all(
     scales: NDArray[np.float32],
     steps: NDArray[np.int64],
     origin: int,
-    corners: NDArray[np.int32],
+    corners: NDArray[np.uint32],
     weights: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """Write corners (vertices as they are met) and weights of all pixels; the keys of the vertices,
-    (M,) int64.
+    """Write corners (vertices as they are met) and weights of all pixels; the keys of the vertices, (M,)
+    int64.
 
-    The table grows where `_place` runs out of room. It is allocated here, not in the kernel, because
-    NumPy asks the
-    system for large memory pages.
+    The table grows where `_place` runs out of room. It is allocated here, not in the kernel, because NumPy
+    asks the system for large memory pages.
     """
     height, width, _ = photo.shape
     bits = min(max((height * width - 1).bit_length(), FIRST_BITS), LARGEST_FIRST_BITS)
@@ -100,8 +95,7 @@ def feature_scales(sxy: float, srgb: float) -> NDArray[np.float64]:
     """Factor from pixels and 8-bit levels to lattice units for each feature: (5,) float64.
 
     Spreading, blurring and reading have the variance 2/3 * 6^2 together; the triangular basis of the
-    hyperplane
-    has vectors of length sqrt((j + 1) (j + 2)).
+    hyperplane has vectors of length sqrt((j + 1) (j + 2)).
     """
     deviations = np.array([sxy, sxy, srgb, srgb, srgb], dtype=np.float64)
     j = np.arange(FEATURES)
@@ -109,16 +103,14 @@ def feature_scales(sxy: float, srgb: float) -> NDArray[np.float64]:
 
 
 def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
-    """How lattice points are numbered: what a step along each direction adds to a key, (6,) int64, and
-    an offset.
+    """How lattice points are numbered: what a step along each direction adds to a key, (6,) int64, and an
+    offset.
 
-    The differences of successive coordinates of a lattice point are multiples of 6. A sixth of each is
-    a digit of the
-    key, those of the two that depend on the position alone first. A step along direction j adds 1 to
-    all coordinates
-    and takes 6 from coordinate j, so it adds a constant to the key, and the key of the point 6 c is the
-    offset less
-    c . steps. extent: (5,) float64, the largest value of each scaled feature (the smallest is 0).
+    The differences of successive coordinates of a lattice point are multiples of 6. A sixth of each is a
+    digit of the key, those of the two that depend on the position alone first. A step along direction j adds
+    1 to all coordinates and takes 6 from coordinate j, so it adds a constant to the key, and the key of the
+    point 6 c is the offset less c . steps. extent: (5,) float64, the largest value of each scaled feature
+    (the smallest is 0).
     """
     lowest, highest = key_digits(extent)
     strides = [1]
@@ -132,8 +124,9 @@ def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
 
 
 def key_digits(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Smallest and largest value of each digit of a key, (5,) int64 each: ((j + 2) f_j - j f_{j-1}) / 6
-    and a margin."""
+    """Smallest and largest value of each digit of a key, (5,) int64 each: ((j + 2) f_j - j f_{j-1}) / 6 and
+    a margin.
+    """
     j = np.arange(FEATURES)
     lowest = -np.floor(j * np.roll(extent, 1) / CORNERS).astype(np.int64) - MARGIN
     return lowest, np.ceil((j + 2) * extent / CORNERS).astype(np.int64) + MARGIN
@@ -178,13 +171,13 @@ def _place(
     count: int,
     strip: int,
     row: int,
-    corners: NDArray[np.int32],
+    corners: NDArray[np.uint32],
     weights: NDArray[np.float32],
 ) -> tuple[int, int, int]:
     """Write corners and weights of the pixels from line `row` of the strip that begins at column `strip` on.
 
-    Returns the number of vertices, and the strip and row where `keys` had no room left; (count, >= W,
-    0) at the end.
+    Returns the number of vertices, and the strip and row where `keys` had no room left; (count, >= W, 0) at
+    the end.
     """
     height, width, _ = photo.shape
     residual = np.zeros((CORNERS, BLOCK), np.float32)
@@ -221,8 +214,7 @@ def _encode(
     origin: int,
     codes: NDArray[np.int64],
 ) -> None:
-    """codes: (BLOCK, 2) int64, written: the key of corner 0 of each pixel, and the order of its
-    coordinates."""
+    """codes: (BLOCK, 2) int64, written: the key of corner 0 of each pixel, and the order of its coordinates."""
     for i in range(BLOCK):
         key = np.int64(origin)
         order = np.int64(0)
@@ -243,15 +235,13 @@ def _find_corners(
     keys: NDArray[np.int64],
     table: NDArray[np.uint32],
     count: int,
-    corners: NDArray[np.int32],
+    corners: NDArray[np.uint32],
 ) -> int:
     """Write the corners of the pixels from number `start` on and number those that are new; returns the
-    number
-    of vertices.
+    number of vertices.
 
     Pixels of one simplex share its corners: recent, (2^b, 3) int64, remembers the codes and a pixel of
-    simplices
-    met lately.
+    simplices met lately.
     """
     for i in range(codes.shape[0]):
         key = codes[i, 0]
@@ -279,9 +269,9 @@ def _find_corners(
 
 
 @compiled
-def _renumber(corners: NDArray[np.int32], order: NDArray[np.int64]) -> None:
+def _renumber(corners: NDArray[np.uint32], order: NDArray[np.int64]) -> None:
     """Replace each vertex in corners by its place in `order`."""
-    place = np.empty(order.size, np.int32)
+    place = np.empty(order.size, np.uint32)
     for new in range(order.size):
         place[order[new]] = new
     for pixel in range(corners.shape[0]):
@@ -290,9 +280,10 @@ def _renumber(corners: NDArray[np.int32], order: NDArray[np.int64]) -> None:
 
 
 @compiled
-def _connect(keys: NDArray[np.int64], steps: NDArray[np.int64], neighbours: NDArray[np.int32]) -> None:
-    """Enter the vertices one step below and above each vertex; keys: (M,) int64, ascending; steps:
-    (6,), positive."""
+def _connect(keys: NDArray[np.int64], steps: NDArray[np.int64], neighbours: NDArray[np.uint32]) -> None:
+    """Enter the vertices one step below and above each vertex; keys: (M,) int64, ascending; steps: (6,),
+    positive.
+    """
     for direction in range(CORNERS):
         above = 0
         for vertex in range(keys.size):

@@ -1,8 +1,7 @@
 """Where a pixel lies in the permutohedral lattice: the simplex around it and its barycentric coordinates.
 
 Works on runs of up to `BLOCK` pixels, one row of a (6, BLOCK) buffer per lattice coordinate, because the
-compiler
-turns loops of fixed length over such rows into vector instructions.
+compiler turns loops of fixed length over such rows into vector instructions.
 """
 
 import numpy as np
@@ -25,9 +24,9 @@ def elevate(
 ) -> None:
     """Map a run of pixels onto the hyperplane of R^6 whose coordinates sum to zero.
 
-    colours: (n, 3) uint8, n <= BLOCK, from (y, x) on; scales: (5,) float32; elevated: (6, BLOCK)
-    float32, written.
-    The basis is triangular: coordinate j is the sum of the features from j on, less j times feature j - 1.
+    colours: (n, 3) uint8, n <= BLOCK, from (y, x) on; scales: (5,) float32; elevated: (6, BLOCK) float32,
+    written. The basis is triangular: coordinate j is the sum of the features from j on, less j times feature
+    j - 1.
     """
     row = scales[1] * np.float32(y)
     for i in range(colours.shape[0]):
@@ -56,10 +55,9 @@ def round_to_lattice(
     """Find the lattice point of remainder 0 next to each elevated point and rank the residuals, largest
     first.
 
-    residual: (6, BLOCK) float32, the elevated points, less the lattice points afterwards; nearest: (6, BLOCK)
-    int32, a sixth of the lattice points, written; rank: (6, BLOCK) int32 in 0..5, written; excess:
-    (BLOCK,) int32,
-    scratch.
+    residual: (6, BLOCK) float32, the elevated points, less the lattice points afterwards; nearest: (6,
+    BLOCK) int32, a sixth of the lattice points, written; rank: (6, BLOCK) int32 in 0..5, written; excess:
+    (BLOCK,) int32, scratch.
     """
     for i in range(BLOCK):
         excess[i] = 0
@@ -102,8 +100,7 @@ def sort_by_rank(
 
 @compiled
 def weigh(ordered: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
-    """weights: (n, 6) float32, n <= BLOCK, written: barycentric coordinates of each pixel; they sum to
-    one."""
+    """weights: (n, 6) float32, n <= BLOCK, written: barycentric coordinates of each pixel; they sum to one."""
     for i in range(weights.shape[0]):
         weights[i, 0] = ONE + (ordered[5, i] - ordered[0, i]) * SIXTH
         for k in range(1, CORNERS):
