@@ -1,5 +1,48 @@
-"""Activation to Saliency: salient-object detectors from unlabelled photos."""
+"""Activation to Saliency: salient-object detectors from unlabelled photos.
+
+    from pathlib import Path
+    import act2sal
+
+    act2sal.train(Path("photos"), Path("run"), act2sal.TrainConfig())
+    detector = act2sal.Predictor.load(Path("run"))
+    prob = detector(act2sal.read_photo(Path("photo.jpg")))   # (H, W) float32 in [0, 1]
+
+Everything is loaded when it is first used, so that `import act2sal` takes no time.
+"""
+
+from typing import TYPE_CHECKING
 
 from act2sal.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from act2sal.config import PRESETS, TrainConfig
+    from act2sal.images import read_photo
+    from act2sal.labelling import label
+    from act2sal.pipeline import train
+    from act2sal.predict import Predictor
+
+__all__ = ["PRESETS", "Predictor", "TrainConfig", "__version__", "label", "read_photo", "train"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("PRESETS", "TrainConfig"):
+        from act2sal import config
+
+        return getattr(config, name)
+    if name == "Predictor":
+        from act2sal.predict import Predictor
+
+        return Predictor
+    if name == "label":
+        from act2sal.labelling import label
+
+        return label
+    if name == "read_photo":
+        from act2sal.images import read_photo
+
+        return read_photo
+    if name == "train":
+        from act2sal.pipeline import train
+
+        return train
+    raise AttributeError(f"module 'act2sal' has no attribute {name!r}")
