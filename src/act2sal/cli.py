@@ -286,14 +286,15 @@ def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Optio
 def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:
     """The options that --preset and --config, or the run that is resumed, set before the command line does."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", choices=PRESETS, default="default")
+    parser.add_argument("--preset", choices=PRESETS)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--resume", action="store_true")
     known, _ = parser.parse_known_args(arguments)
-    if known.resume and known.out is not None and (known.out / "config.toml").is_file():
+    named = known.preset is not None or known.config is not None
+    if known.resume and not named and known.out is not None and (known.out / "config.toml").is_file():
         return load_toml(known.out / "config.toml", TrainConfig())
-    preset = PRESETS[known.preset]
+    preset = PRESETS[known.preset or "default"]
     return preset if known.config is None else load_toml(known.config, preset)
 
 

@@ -57,11 +57,12 @@ class Pairing:
     masks_alone: list[Path]
 
 
-def find_photos(root: Path, limit: int | None = None) -> list[Photo]:
+def find_photos(root: Path, limit: int | None = None, *, outside: Path | None = None) -> list[Photo]:
     """Photos in the folder `root` and below, sorted by relative path, at most the first `limit`.
 
     Known by their suffix, in any case (`SUFFIXES`); hidden files and folders are left out, links to folders
-    followed once. A file as `root` is one photo, whatever its suffix.
+    followed once. A file as `root` is one photo, whatever its suffix. A folder `outside` below `root` is left
+    out: results are no photos.
 
     Raises DatasetError: `root` missing, nothing found, `limit` < 1.
     """
@@ -73,6 +74,9 @@ def find_photos(root: Path, limit: int | None = None) -> list[Photo]:
     if not root.is_dir():
         raise DatasetError(f"no such file or folder: {root}")
     photos = sorted(_walk(root), key=lambda photo: photo.relative.as_posix())
+    if outside is not None and root.resolve() in outside.resolve().parents:
+        results = outside.resolve().relative_to(root.resolve())
+        photos = [photo for photo in photos if not photo.relative.is_relative_to(results)]
     if not photos:
         raise DatasetError(f"no photos in {root} (looked for {', '.join(sorted(SUFFIXES))})")
     return photos[:limit]
@@ -102,6 +106,21 @@ def mirror(photos: Sequence[Photo], out: Path) -> list[Path]:
         if crowded <= long:
             return targets
         long |= crowded
+
+
+def refuse_collisions(photos: Sequence[Photo], targets: Sequence[Path]) -> None:
+    """Make sure that writing one target per photo replaces neither a photo nor another photo's target.
+
+    Raises DatasetError: it would; names the files.
+    """
+    sources = {photo.path.resolve() for photo in photos}
+    taken: dict[str, Path] = {}
+    for photo, target in zip(photos, targets, strict=True):
+        if target.resolve() in sources:
+            raise DatasetError(f"{target} is a photo and would be replaced; write to another folder")
+        first = taken.setdefault(_folded(target), photo.path)
+        if first != photo.path:
+            raise DatasetError(f"{first} and {photo.path} would both be written to {target}")
 
 
 def pairs(maps: Path, masks: Path) -> Pairing:

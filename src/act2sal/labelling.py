@@ -1,5 +1,6 @@
 """From photos to pseudo labels: encoder features, stage 1, its rounds of self-training, Eq. 6."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,8 +14,16 @@ from numpy.typing import NDArray
 
 from act2sal.activation import ActivationNetwork
 from act2sal.checkpoint import load_stage1
-from act2sal.config import TrainConfig, load_toml, to_toml
-from act2sal.datasets import PhotoBank, build_photo_bank, find_photos, mirror
+from act2sal.config import Stage1Config, Stage2Config, TrainConfig, load_toml, to_toml
+from act2sal.datasets import (
+    DatasetError,
+    Photo,
+    PhotoBank,
+    build_photo_bank,
+    find_photos,
+    mirror,
+    refuse_collisions,
+)
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.images import read_photo, resize_photo, write_atomic
 from act2sal.pseudo_labels import write_labels
@@ -93,11 +102,14 @@ class Labelling:
 
         Returns:
             Signed cues, (h, w) float32 of every photo, and the paths of the labels.
+
+        Raises:
+            DatasetError: a photo can no longer be read.
         """
         cues = self._cues(fitted)
         targets = mirror(self.bank.photos, out)
         started = time.perf_counter()
-        write_labels(
+        failures = write_labels(
             [photo.path for photo in self.bank.photos],
             targets,
             cues,
@@ -106,6 +118,8 @@ class Labelling:
             resume=resume,
             quiet=self.quiet,
         )
+        if failures:
+            raise DatasetError(f"{failures[0]} (it could be read when the features were computed)")
         self.log({"stage": phase, "epoch": 0, "seconds": time.perf_counter() - started})
         return cues, targets
 
@@ -122,10 +136,9 @@ class Labelling:
 
     def _features(self) -> tuple[Encoder, Features]:
         options = self.config.stage1
-        name = options.encoder or self.config.encoder
-        encoder = build_encoder(name, options.encoder_weights or self.config.encoder_weights)
+        encoder = initial_encoder(options, self.config)
         self.fabric.to_device(encoder)
-        if not options.freeze_encoder or options.batchnorm_drift:
+        if not _cachable(options):
             return encoder, LiveFeatures(encoder, self.bank, self.fabric.device)
         freeze(encoder)
         started = time.perf_counter()
@@ -200,16 +213,19 @@ def label(
         quiet: no progress bars.
 
     Raises:
-        DatasetError, EncoderError, WeightsError, FloatingPointError: as `pipeline.train`.
+        DatasetError: as `pipeline.train`, or a label would replace a photo.
+        EncoderError, WeightsError, FloatingPointError: as `pipeline.train`.
         CheckpointError, ConfigError: `run` holds no stage 1.
     """
     if run is not None:
         config = _options_of(run, config)
+    found = find_photos(photos, config.limit, outside=out)
+    refuse_collisions(found, mirror(found, out))
     fabric = make_fabric(config)
-    work = _work_folder(out, config)
-    bank = photo_bank(photos, work, config, config.stage1.size, quiet=quiet)
+    work = _work_folder(out, config, found)
+    bank = photo_bank(found, work, config, config.stage1.size, quiet=quiet)
     labelling = Labelling(bank, work, work, config, fabric, _no_log, quiet)
-    fitted = labelling.fit() if run is None else _fitted_by(run, bank, fabric)
+    fitted = labelling.fit() if run is None else _fitted_by(run, labelling)
     labelling.write(fitted, out, phase="labels", resume=not overwrite)
     shutil.rmtree(work)
     return Outcome(len(bank), [str(failure) for failure in bank.failures])
@@ -222,12 +238,24 @@ def make_fabric(config: TrainConfig) -> Fabric:
     return Fabric(accelerator=config.device, devices=1)
 
 
-def photo_bank(photos: Path, cache: Path, config: TrainConfig, size: int | None, *, quiet: bool) -> PhotoBank:
-    """The photos in a folder as squares of `size` (None: the config's) pixels, kept in `cache`."""
+def photo_bank(
+    photos: Sequence[Photo], cache: Path, config: TrainConfig, size: int | None, *, quiet: bool
+) -> PhotoBank:
+    """The photos as squares of `size` (None: the config's) pixels, kept in `cache`."""
     side = size or config.size
-    found = find_photos(photos, config.limit)
     folder = cache / f"photos-{side}"
-    return build_photo_bank(found, folder, size=side, workers=config.workers or None, quiet=quiet)
+    return build_photo_bank(photos, folder, size=side, workers=config.workers or None, quiet=quiet)
+
+
+def initial_encoder(stage: Stage1Config | Stage2Config, config: TrainConfig) -> Encoder:
+    """The encoder that a stage starts from; weights that are `random` are drawn from the seed.
+
+    Raises:
+        EncoderError, WeightsError: as `encoders.build_encoder`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return build_encoder(stage.encoder or config.encoder, stage.encoder_weights or config.encoder_weights)
 
 
 def read_label(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -235,12 +263,19 @@ def read_label(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     return resize_photo(read_photo(path), size)[..., 0]
 
 
-def _fitted_by(run: Path, bank: PhotoBank, fabric: Fabric) -> Fitted:
-    """The stage 1 of a run, applied to the photos of `bank`."""
+def _cachable(options: Stage1Config) -> bool:
+    """Whether the encoder answers the same at every epoch."""
+    return options.freeze_encoder and not options.batchnorm_drift
+
+
+def _fitted_by(run: Path, labelling: Labelling) -> Fitted:
+    """The stage 1 of a run, applied to other photos as it was to its own."""
     network, encoder = load_stage1(run / "stage1.safetensors")
-    fabric.to_device(freeze(encoder))
-    fabric.to_device(network)
-    return Fitted(network, encoder, LiveFeatures(encoder, bank, fabric.device))
+    device = labelling.fabric.device
+    labelling.fabric.to_device(freeze(encoder))
+    labelling.fabric.to_device(network)
+    as_cached = _cachable(labelling.config.stage1)
+    return Fitted(network, encoder, LiveFeatures(encoder, labelling.bank, device, as_cached=as_cached))
 
 
 def _options_of(run: Path, config: TrainConfig) -> TrainConfig:
@@ -249,10 +284,12 @@ def _options_of(run: Path, config: TrainConfig) -> TrainConfig:
     return replace(config, size=known.size, stage1=known.stage1, labels=known.labels)
 
 
-def _work_folder(out: Path, config: TrainConfig) -> Path:
-    """`OUT/.act2sal`, emptied where it belongs to other options."""
+def _work_folder(out: Path, config: TrainConfig, photos: Sequence[Photo]) -> Path:
+    """`OUT/.act2sal`, emptied where it belongs to other options or photos."""
     work = out / ".act2sal"
-    text, file = to_toml(config), work / "config.toml"
+    states = [(photo.path.as_posix(), photo.path.lstat().st_mtime_ns) for photo in photos]
+    digest = hashlib.sha256(repr(states).encode()).hexdigest()
+    text, file = f"# photos {digest}\n{to_toml(config)}", work / "config.toml"
     if work.is_dir() and not (file.is_file() and file.read_text(encoding="utf-8") == text):
         shutil.rmtree(work)
     write_atomic(file, text.encode())

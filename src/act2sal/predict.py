@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from act2sal import progress
 from act2sal.checkpoint import CheckpointError, load_detector, read_metadata
-from act2sal.datasets import Photo, find_photos, mirror
+from act2sal.datasets import Photo, find_photos, mirror, refuse_collisions
 from act2sal.detector import Detector
 from act2sal.encoder_weights import BUILTIN_PATH
 from act2sal.images import ImageError, read_photo, resize_map, resize_photo, write_gray_png
@@ -116,11 +116,12 @@ def predict(
         quiet: no progress bar.
 
     Raises:
-        DatasetError: an input holds no photo.
+        DatasetError: an input holds no photo, or a map would replace a photo or the map of another.
         FileExistsError: a map is there already and `overwrite` is not set.
     """
-    photos = [photo for root in inputs for photo in find_photos(root)]
+    photos = [photo for root in inputs for photo in find_photos(root, outside=out)]
     targets = mirror(photos, out)
+    refuse_collisions(photos, targets)
     existing = next((t for t in targets if t.exists()), None)
     if existing is not None and not overwrite:
         raise FileExistsError(f"{existing} exists already; --overwrite replaces it")

@@ -38,10 +38,19 @@ class Features(Protocol):
 
 
 class LiveFeatures:
-    """Features computed anew at every call: for an encoder that is trained or whose statistics drift."""
+    """Features computed anew at every call: for an encoder that is trained or whose statistics drift.
 
-    def __init__(self, encoder: Encoder, photos: PhotoSource, device: torch.device) -> None:
-        self.encoder, self.photos, self.device = encoder, photos, device
+    Args:
+        encoder: on the device.
+        photos: N square photos of one size.
+        device: to compute on.
+        as_cached: round as `CachedFeatures` do, to give the same maps as a fit on cached features.
+    """
+
+    def __init__(
+        self, encoder: Encoder, photos: PhotoSource, device: torch.device, *, as_cached: bool = False
+    ) -> None:
+        self.encoder, self.photos, self.device, self.as_cached = encoder, photos, device, as_cached
         self.channels = (encoder.channels[2], encoder.channels[3], encoder.channels[4])
 
     def __len__(self) -> int:
@@ -49,7 +58,8 @@ class LiveFeatures:
 
     def read(self, indices: Sequence[int]) -> list[Tensor]:
         """E_3, E_4, E_5 (B, C_i, h_i, w_i) float32, with gradients where the encoder has them."""
-        return self.encoder(to_batch(stack(self.photos, indices), self.device))[2:]
+        levels = self.encoder(to_batch(stack(self.photos, indices), self.device))[2:]
+        return [_halved(level).float() for level in levels] if self.as_cached else levels
 
 
 class CachedFeatures:
@@ -97,9 +107,7 @@ def cache_features(
                 with fabric.autocast():
                     encoded = encoder(to_batch(stack(photos, indices), fabric.device))[2:]
                 for level, tensor in zip(levels, encoded, strict=True):
-                    level[start : indices.stop] = (
-                        tensor.float().clamp(-HALF_MAX, HALF_MAX).half().cpu().numpy()
-                    )
+                    level[start : indices.stop] = _halved(tensor).cpu().numpy()
                 if start // BATCH % 16 == 15 or indices.stop == len(photos):
                     _flush(levels, state, key, indices.stop)
                 advance(len(indices))
@@ -127,6 +135,11 @@ def channel_deviation(features: Features, indices: Sequence[int]) -> list[Tensor
                 total[2] += wide.square().sum(dim=(0, 2, 3))
     deviations = [(s[2] / s[0] - (s[1] / s[0]).square()).clamp_min(0).sqrt() for s in sums]
     return [d.clamp_min(1e-3 * float(d.mean()) + 1e-12).float() for d in deviations]
+
+
+def _halved(level: Tensor) -> Tensor:
+    """As float16; what is beyond its range becomes its greatest value."""
+    return level.float().clamp(-HALF_MAX, HALF_MAX).half()
 
 
 def _level_file(folder: Path, level: int) -> Path:
