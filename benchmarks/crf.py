@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from act2sal import crf
 from act2sal.config import LabelConfig
 from act2sal.crf import inference, lattice, simplex
-from act2sal.images import read_photo
+from act2sal.images import read_photo, write_atomic
 from act2sal.pseudo_labels import write_labels
 
 Photo = NDArray[np.uint8]
@@ -353,9 +353,8 @@ def main() -> None:
     for name in options.only or sections:
         result[name] = rounded(sections[name]())
         print(name, json.dumps(result[name], indent=2), flush=True)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+        if options.out:
+            write_atomic(options.out, (json.dumps(result, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":
