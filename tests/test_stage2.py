@@ -1,0 +1,301 @@
+"""The fit of stage 2: rates, losses, flips, what OLR and HMA make of the labels, resuming."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from act2sal.config import LabelConfig, Stage2Config
+from act2sal.detector import Detector
+from act2sal.losses import detector_loss
+from act2sal.photo_batches import stack, to_batch
+from act2sal.pseudo_labels import refine_prob
+from act2sal.rectify import LabelBank, flip, historical_average
+from act2sal.stage2 import Stage2, set_learning_rate, sgd
+from act2sal.training_state import TrainingState, batches, epoch_generator, flip_flags
+from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_encoder
+
+COUNT = 4
+PHOTOS = random_squares(COUNT)
+# One batch holds all photos, so that a single step can be done by hand
+OPTIONS = replace(tiny_config().stage2, epochs=1, batch_size=8, rectify_warmup=0)
+
+
+def tiny_detector() -> Detector:
+    encoder = tiny_encoder()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return Detector(encoder, channels=8, finest_stride=4)
+
+
+def first_labels() -> np.ndarray:
+    """(COUNT, SIZE, SIZE) uint8: a bar that lies left of the middle, so that mirroring shows."""
+    labels = np.zeros((COUNT, SIZE, SIZE), np.uint8)
+    for number, label in enumerate(labels):
+        label[8 * number : 8 * number + 30, 4:24] = 255
+    return labels
+
+
+@dataclass
+class Fit:
+    """One call of `Stage2.fit` and what it left."""
+
+    folder: Path
+    config: Stage2Config
+    seed: int = 0
+    rows: Rows = field(default_factory=Rows)
+    labels: list[Tensor] = field(default_factory=list)
+    detector: Detector = field(default_factory=tiny_detector)
+
+    def run(self, *, fresh: bool = True) -> "Fit":
+        bank = self.folder / "bank"
+        if fresh:
+            LabelBank.create(bank, first_labels(), count=COUNT, size=SIZE)
+        stage = Stage2(PHOTOS, bank, self.config, LabelConfig(), cpu(), self.seed)
+        state = TrainingState(self.folder / "stage2.pt")
+        keep: Callable[[LabelBank], None] = lambda b: self.labels.append(b.read(range(COUNT)).clone())  # noqa: E731
+        stage.fit(self.detector, state, self.rows, on_epoch=keep, quiet=True)
+        return self
+
+
+@dataclass(frozen=True)
+class Step:
+    """The first step of stage 2, by hand."""
+
+    loss: float
+    prob: Tensor
+    flags: Tensor
+
+
+def step_by_hand(config: Stage2Config, seed: int = 0) -> Step:
+    """Loss and un-mirrored predictions (COUNT, 1, S, S), in the order of the photos, before the first step."""
+    generator = epoch_generator(seed, 0)
+    (indices,) = batches(COUNT, config.batch_size, generator)
+    drawn = flip_flags(COUNT, generator)
+    flags = torch.zeros(COUNT, dtype=torch.bool)
+    flags[indices] = drawn
+    photos = flip(to_batch(stack(PHOTOS, range(COUNT)), torch.device("cpu")), flags)
+    labels = flip(torch.from_numpy(first_labels())[:, None].float() / 255, flags)
+    with torch.no_grad():
+        logits = tiny_detector().train()(photos)
+    loss = detector_loss(logits, labels, bce=config.loss_bce, ssim=config.loss_ssim, iou=config.loss_iou)
+    return Step(float(loss), flip(torch.sigmoid(logits), flags), flags)
+
+
+def seed_with_both_flags() -> int:
+    return next(seed for seed in range(20) if 0 < int(step_by_hand(OPTIONS, seed).flags.sum()) < COUNT)
+
+
+def assert_nearly_equal(labels: Tensor, wanted: Tensor) -> None:
+    """uint8 maps that may differ by one level where a value lies between two."""
+    difference = (labels.int() - wanted.int()).abs()
+    assert int(difference.max()) <= 1
+    assert float((difference > 0).float().mean()) < 0.01
+
+
+def test_olr_mixes_the_old_label_and_the_unmirrored_prediction(tmp_path: Path) -> None:
+    seed = seed_with_both_flags()
+    config = replace(OPTIONS, rectify_lambda=0.3)
+    done, step = Fit(tmp_path, config, seed).run(), step_by_hand(config, seed)
+    old = torch.from_numpy(first_labels())[:, None].float()
+    wanted = (0.3 * old + 0.7 * 255 * step.prob).round().to(torch.uint8)
+    assert_nearly_equal(done.labels[0], wanted)
+    # A prediction that is not turned back would be far off
+    mirrored = (0.3 * old + 0.7 * 255 * flip(step.prob, step.flags)).round()
+    assert float((done.labels[0].float() - mirrored).abs().max()) > 20
+    change = (wanted.float() - old).abs().mean() / 255
+    assert done.rows[0]["label_change"] == pytest.approx(float(change), abs=1e-3)
+
+
+def test_a_second_epoch_starts_from_the_rectified_labels(tmp_path: Path) -> None:
+    done = Fit(tmp_path, replace(OPTIONS, epochs=2, rectify_lambda=1.0, rectify_warmup=0)).run()
+    assert_nearly_equal(done.labels[1], torch.from_numpy(first_labels())[:, None])
+    mixed = Fit(tmp_path, replace(OPTIONS, epochs=2, lr=1e-9, rectify_lambda=0.5), 0)
+    (tmp_path / "stage2.pt").unlink()
+    mixed.run()
+    old = torch.from_numpy(first_labels())[:, None].float()
+    far = (mixed.labels[1].float() - old).abs().mean() / (mixed.labels[0].float() - old).abs().mean()
+    # The network hardly moves, so half of the way to it is followed by half of the rest
+    assert float(far) == pytest.approx(1.5, abs=0.1)
+
+
+def test_labels_stay_as_they_are_in_the_warm_up(tmp_path: Path) -> None:
+    done = Fit(tmp_path, replace(OPTIONS, epochs=3, rectify_warmup=2)).run()
+    for labels in done.labels[:2]:
+        assert torch.equal(labels[:, 0], torch.from_numpy(first_labels()))
+    assert not torch.equal(done.labels[2], done.labels[1])
+    assert [row["label_change"] == 0 for row in done.rows] == [True, True, False]
+
+
+def test_without_a_rectifier_labels_never_change(tmp_path: Path) -> None:
+    done = Fit(tmp_path, replace(OPTIONS, epochs=2, rectifier="none")).run()
+    assert torch.equal(done.labels[1][:, 0], torch.from_numpy(first_labels()))
+    assert [row["label_change"] for row in done.rows] == [0, 0]
+
+
+def test_hma_refines_the_prediction_before_it_averages(tmp_path: Path) -> None:
+    config = replace(OPTIONS, rectifier="hma", hma_momentum=0.6)
+    done, step = Fit(tmp_path, config).run(), step_by_hand(config)
+    averaged = historical_average(
+        stack(PHOTOS, range(COUNT)),
+        step.prob[:, 0].numpy(),
+        first_labels().astype(np.float32) / 255,
+        momentum=0.6,
+        refine=partial(refine_prob, config=LabelConfig()),
+    )
+    assert_nearly_equal(done.labels[0][:, 0], torch.from_numpy((averaged * 255).round().astype(np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("bce", "ssim", "iou"), [(1.0, 1.0, 1.0), (0.0, 0.0, 1.0), (0.0, 2.0, 0.0), (1.0, 0.0, 0.5)]
+)
+def test_the_loss_is_that_of_eq_12_with_its_weights(
+    bce: float, ssim: float, iou: float, tmp_path: Path
+) -> None:
+    config = replace(OPTIONS, loss_bce=bce, loss_ssim=ssim, loss_iou=iou)
+    done = Fit(tmp_path, config).run()
+    assert done.rows[0]["loss"] == pytest.approx(step_by_hand(config).loss, rel=1e-4)
+
+
+def test_encoder_and_decoder_have_their_own_rates() -> None:
+    detector = tiny_detector()
+    config = replace(OPTIONS, lr=0.02, encoder_lr_factor=0.1, milestones=(3, 5), momentum=0.8)
+    optimizer = sgd(detector, config)
+    encoder, decoder = optimizer.param_groups
+    assert {id(p) for p in encoder["params"]} == {id(p) for p in detector.encoder.parameters()}
+    everything = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(everything) == sorted(id(p) for p in detector.parameters())
+    assert all(
+        g["momentum"] == 0.8 and g["nesterov"] and g["weight_decay"] == 5e-4 for g in (encoder, decoder)
+    )
+    for epoch, rate in ((0, 0.02), (2, 0.02), (3, 0.002), (4, 0.002), (5, 0.0002)):
+        set_learning_rate(optimizer, config, epoch)
+        assert (encoder["lr"], decoder["lr"]) == pytest.approx((rate / 10, rate))
+
+
+def test_a_rate_of_zero_leaves_the_encoder(tmp_path: Path) -> None:
+    detector = tiny_detector()
+    before = copy.deepcopy(detector)
+    Fit(tmp_path, replace(OPTIONS, encoder_lr_factor=0.0), detector=detector).run()
+    pairs = dict(before.named_parameters())
+    moved = {name for name, p in detector.named_parameters() if not torch.equal(p, pairs[name])}
+    assert moved
+    assert not any(name.startswith("encoder.") for name in moved)
+
+
+class Mirrors(Detector):
+    """A detector that notes, for every photo by its number, whether it came mirrored."""
+
+    seen: list[dict[int, bool]]
+
+    def forward(self, photos: Tensor) -> Tensor:
+        if self.training:
+            upright = to_batch(stack(PHOTOS, range(COUNT)), photos.device)
+            epoch = {}
+            for photo in photos:
+                for number, known in enumerate(upright):
+                    if torch.equal(photo, known) or torch.equal(photo, known.flip(-1)):
+                        epoch[number] = not torch.equal(photo, known)
+            self.seen.append(epoch)
+        return super().forward(photos)
+
+
+def mirrored(config: Stage2Config, folder: Path) -> list[dict[int, bool]]:
+    detector = Mirrors(tiny_encoder(), channels=8, finest_stride=4)
+    detector.seen = []
+    Fit(folder, replace(config, epochs=6), detector=detector).run()
+    assert all(sorted(epoch) == list(range(COUNT)) for epoch in detector.seen)
+    return detector.seen
+
+
+def test_photos_are_mirrored_afresh_every_epoch(tmp_path: Path) -> None:
+    seen = mirrored(OPTIONS, tmp_path)
+    for number in range(COUNT):
+        assert {epoch[number] for epoch in seen} == {False, True}
+
+
+def test_the_published_code_mirrors_once_for_all_epochs(tmp_path: Path) -> None:
+    seen = mirrored(replace(OPTIONS, flip_once=True), tmp_path)
+    assert all(epoch == seen[0] for epoch in seen)
+    assert set(seen[0].values()) == {False, True}
+
+
+@pytest.mark.parametrize("flip_once", [False, True])
+def test_mirroring_can_be_switched_off(flip_once: bool, tmp_path: Path) -> None:
+    seen = mirrored(replace(OPTIONS, flip=False, flip_once=flip_once), tmp_path)
+    assert not any(any(epoch.values()) for epoch in seen)
+
+
+class StopError(Exception):
+    """Stands for a kill."""
+
+
+@dataclass
+class StoppingLog(Rows):
+    """Stops before the state of an epoch is saved."""
+
+    stop_at: int
+
+    def __call__(self, row: object) -> None:
+        super().__call__(row)  # type: ignore[arg-type]
+        if len(self) == self.stop_at:
+            raise StopError
+
+
+@pytest.mark.parametrize("rectifier", ["olr", "hma"])
+@pytest.mark.parametrize("stop_at", [1, 2, 4])
+def test_resumed_at_any_epoch_it_gives_the_same_bits(rectifier: str, stop_at: int, tmp_path: Path) -> None:
+    config = Stage2Config(
+        epochs=4,
+        batch_size=2,
+        milestones=(3,),
+        channels=8,
+        rectify_warmup=1,
+        rectifier=rectifier,  # type: ignore[arg-type]
+    )
+    whole = Fit(tmp_path / "whole", config).run()
+    with pytest.raises(StopError):
+        Fit(tmp_path / "parts", config, rows=StoppingLog(stop_at)).run()
+    resumed = Fit(tmp_path / "parts", config).run(fresh=False)
+    assert [row["epoch"] for row in resumed.rows] == list(range(stop_at, 5))
+    assert torch.equal(whole.labels[-1], resumed.labels[-1])
+    ours, theirs = whole.detector.state_dict(), resumed.detector.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert not resumed.detector.training
+
+
+def test_a_run_stopped_between_state_and_labels_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(OPTIONS, epochs=3, batch_size=2)
+    whole = Fit(tmp_path / "whole", config).run()
+
+    def stop(self: LabelBank) -> None:
+        raise StopError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LabelBank, "commit", stop)
+        with pytest.raises(StopError):
+            Fit(tmp_path / "parts", config).run()
+    resumed = Fit(tmp_path / "parts", config).run(fresh=False)
+    assert [row["epoch"] for row in resumed.rows] == [2, 3]
+    assert torch.equal(whole.labels[-1], resumed.labels[-1])
+
+
+def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(tmp_path: Path) -> None:
+    detector = tiny_detector()
+    with torch.no_grad():
+        detector.regional.fuse.bias.fill_(float("nan"))
+    fit = Fit(tmp_path, OPTIONS, detector=detector)
+    with pytest.raises(FloatingPointError, match=r"stage 2 is nan in epoch 1; a lower stage2\.lr"):
+        fit.run()
+    assert fit.rows == []
+    assert not (tmp_path / "stage2.pt").exists()
+    labels = LabelBank(tmp_path / "bank").read(range(COUNT))
+    assert torch.equal(labels[:, 0], torch.from_numpy(first_labels()))
