@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from act2sal.scenes import write_scenes
+from tiny import tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,3 +37,13 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     write_scenes(folder, 6, seed=3, size=(72, 96))
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run directory of a finished training with `tiny.tiny_config()` on the scenes; not to be changed."""
+    from act2sal.pipeline import train
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train(scenes / "photos", run, tiny_config(), quiet=True)
+    return run

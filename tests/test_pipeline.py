@@ -1,0 +1,193 @@
+"""A whole training: what it leaves, that masks never matter, and that seeds, kills and threads do not either."""
+
+import logging
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from act2sal.checkpoint import load_detector, read_metadata
+from act2sal.config import TrainConfig, to_toml
+from act2sal.datasets import DatasetError
+from act2sal.pipeline import train
+from act2sal.run_directory import RunDirectory, RunError
+from tiny import files_of, tiny_config
+
+RESULTS = ("detector.safetensors", "stage1.safetensors")
+
+
+def results(run: Path) -> dict[str, bytes]:
+    """Both models and all labels."""
+    labels = files_of(run / "labels")
+    assert len(labels) == 6
+    return {**labels, **{name: (run / name).read_bytes() for name in RESULTS}}
+
+
+def rows(run: Path) -> list[tuple[object, object]]:
+    with RunDirectory(run) as directory:
+        return [(row["stage"], row["epoch"]) for row in directory.rows()]
+
+
+def test_a_run_holds_what_it_promises(trained: Path) -> None:
+    assert (trained / "config.toml").read_text() == to_toml(tiny_config())
+    assert rows(trained) == [
+        ("features", 0),
+        ("stage1", 1),
+        ("stage1", 2),
+        ("labels of round 0", 0),
+        ("stage1 round 1", 1),
+        ("stage1 round 1", 2),
+        ("labels", 0),
+        ("stage2", 1),
+        ("stage2", 2),
+        ("stage2", 3),
+    ]
+    assert list((trained / "tensorboard").glob("events.out.tfevents.*"))
+    assert {path.name for path in (trained / "labels").iterdir()} == {f"scene000{n}.png" for n in range(6)}
+    report = (trained / "report.html").read_text()
+    assert "scene0000.jpg" in report
+    assert (trained / "checkpoints" / "stage2.pt").is_file()
+    assert not (trained / "cache").exists()
+
+
+def test_the_detector_needs_nothing_but_its_file(trained: Path, tmp_path: Path) -> None:
+    shutil.copy(trained / "detector.safetensors", tmp_path / "model.safetensors")
+    detector = load_detector(tmp_path / "model.safetensors")
+    with torch.inference_mode():
+        logits = detector(torch.rand(1, 3, 64, 64))
+    assert logits.shape == (1, 1, 64, 64)
+    about = read_metadata(tmp_path / "model.safetensors")
+    assert (about["size"], about["photos"]) == ("64", "6")
+    assert about["config"] == to_toml(tiny_config())
+    assert about["stage 2 supervision"] == "none"
+
+
+@pytest.fixture(scope="module")
+def forked(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder in which `forked_runs.py` worked, beside masks that are no masks and that it may not read."""
+    folder = tmp_path_factory.mktemp("forked")
+    shutil.copytree(scenes / "photos", folder / "photos")
+    masks = folder / "masks"
+    masks.mkdir()
+    for photo in (scenes / "photos").iterdir():
+        for name in (photo.name, photo.with_suffix(".png").name):
+            (masks / name).write_bytes(b"no mask at all")
+            (masks / name).chmod(0)
+    masks.chmod(0)
+    script = Path(__file__).with_name("forked_runs.py")
+    command = [sys.executable, str(script), str(folder / "photos"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    masks.chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_masks_never_matter(forked: Path, trained: Path) -> None:
+    assert results(forked / "watched") == results(trained)
+
+
+def test_no_mask_is_opened(forked: Path) -> None:
+    opened = (forked / "opened.txt").read_text().splitlines()
+    below = [Path(path) for path in opened if Path(path).is_relative_to(forked)]
+    assert {path.name for path in below if path.parent == forked / "photos"} == {
+        f"scene000{n}.jpg" for n in range(6)
+    }
+    assert not [path for path in below if path.is_relative_to(forked / "masks") or path == forked]
+
+
+def test_killed_anywhere_and_resumed_it_ends_with_the_same_bits(forked: Path, trained: Path) -> None:
+    assert int((forked / "kills.txt").read_text()) >= 5
+    assert results(forked / "killed") == results(trained)
+    assert rows(forked / "killed") == rows(trained)
+
+
+def test_another_seed_gives_another_result(scenes: Path, trained: Path, tmp_path: Path) -> None:
+    train(scenes / "photos", tmp_path / "run", replace(tiny_config(), seed=1), quiet=True)
+    ours, theirs = results(tmp_path / "run"), results(trained)
+    assert all(ours[name] != theirs[name] for name in RESULTS)
+
+
+def test_the_number_of_workers_does_not_matter(scenes: Path, trained: Path, tmp_path: Path) -> None:
+    train(scenes / "photos", tmp_path / "run", replace(tiny_config(), workers=3, keep_cache=True), quiet=True)
+    for name in RESULTS:
+        ours, theirs = load_file(tmp_path / "run" / name), load_file(trained / name)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert (tmp_path / "run" / "cache" / "features" / "E3.npy").is_file()
+
+
+def test_resuming_a_finished_run_changes_nothing(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    train(scenes / "photos", run, tiny_config(), resume=True, quiet=True)
+    assert results(run) == results(trained)
+    assert rows(run) == rows(trained)
+
+
+def test_a_run_is_not_resumed_with_other_photos(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    photos = shutil.copytree(scenes / "photos", tmp_path / "photos")
+    (photos / "scene0000.jpg").unlink()
+    with pytest.raises(RunError, match=r"no longer those that .*/run was started with"):
+        train(photos, run, tiny_config(), resume=True, quiet=True)
+    assert results(run) == results(trained)
+
+
+def test_photos_that_are_not_there_leave_no_run(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no such file or folder"):
+        train(tmp_path / "photos", tmp_path / "run", tiny_config(), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def brief(config: TrainConfig) -> TrainConfig:
+    """Without self-training and with a single epoch of each stage."""
+    return replace(
+        config,
+        stage1=replace(config.stage1, epochs=1, rounds=0),
+        stage2=replace(config.stage2, epochs=1),
+    )
+
+
+def test_a_damaged_photo_is_named_once_and_counted(
+    scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = shutil.copytree(scenes / "photos", tmp_path / "photos")
+    (photos / "scene0001.jpg").write_bytes((photos / "scene0001.jpg").read_bytes()[:700])
+    config = brief(tiny_config(stage1={"size": 96}))  # so that stage 2 has to decode the photos again
+    with caplog.at_level(logging.WARNING, logger="act2sal"):
+        outcome = train(photos, tmp_path / "run", config, quiet=True)
+    assert outcome.photos == 5
+    assert len(outcome.failures) == 1
+    assert "scene0001.jpg" in outcome.failures[0]
+    assert [record.getMessage().count("scene0001.jpg") for record in caplog.records] == [1]
+    labels = {path.stem for path in (tmp_path / "run" / "labels").glob("*.png")}
+    assert labels == {f"scene000{n}" for n in (0, 2, 3, 4, 5)}
+    assert "scene0001.jpg" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_run_inside_the_photos_is_not_taken_for_photos(scenes: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(scenes / "photos", tmp_path / "photos")
+    run, config = photos / "results" / "run", brief(tiny_config())
+    assert train(photos, run, config, quiet=True).photos == 6
+    before = results(run)
+    assert train(photos, run, config, resume=True, quiet=True).photos == 6
+    assert results(run) == before
+
+
+def test_labels_lie_in_a_mirrored_tree(scenes: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for number, folder in enumerate(("a", "a/b", "c")):
+        (photos / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(scenes / "photos" / f"scene000{number}.jpg", photos / folder / "x.jpg")
+    train(photos, tmp_path / "run", brief(tiny_config()), quiet=True)
+    assert set(files_of(tmp_path / "run" / "labels")) == {"a/x.png", "a/b/x.png", "c/x.png"}
+
+
+def test_the_published_detector_trains(scenes: Path, tmp_path: Path) -> None:
+    config = brief(tiny_config(stage2={"finest_stride": 2, "channels": 64, "flip_once": True}))
+    train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    detector = load_detector(tmp_path / "run" / "detector.safetensors")
+    assert (detector.channels, detector.finest_stride) == (64, 2)
