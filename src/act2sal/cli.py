@@ -166,7 +166,7 @@ def train_command(arguments: Sequence[str]) -> int:
         quiet=options.quiet,
     )
     print(f"trained on {outcome.photos} photos; report: {options.out / 'report.html'}")
-    return _failures(outcome.failures)
+    return _failures(outcome.failures, report=True)
 
 
 def label_command(arguments: Sequence[str]) -> int:
@@ -306,10 +306,16 @@ def _overview() -> str:
     )
 
 
-def _failures(failures: Sequence[str]) -> int:
-    if failures:
-        print(f"{len(failures)} photos could not be read; they are named above", file=sys.stderr)
-    return SOME_FAILED if failures else OK
+def _failures(failures: Sequence[str], *, report: bool = False) -> int:
+    """Exit status; says how many photos failed. A run that was resumed has them named in its report alone."""
+    if not failures:
+        return OK
+    photos, them, they_are = (
+        ("photo", "it", "it is") if len(failures) == 1 else ("photos", "them", "they are")
+    )
+    where = f"the report names {them}" if report else f"{they_are} named above"
+    print(f"{len(failures)} {photos} could not be read; {where}", file=sys.stderr)
+    return SOME_FAILED
 
 
 def _how_to_go_on(command: str) -> str:
