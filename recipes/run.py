@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder of encoder files, in place of timm's download")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run directories")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--note", default="", help="what a reader of the results has to know about this run")
     options = parser.parse_args()
     recipe = FOLDER / f"{options.name}.toml"
     run = options.runs / f"{options.name}-seed{options.seed}"
@@ -59,6 +60,7 @@ def main() -> None:
         "hardware": f"{os.cpu_count()} cores, {processor()}, torch {torch.__version__}, GPU: {gpu()}",
         "supervision": read_supervision(run / "detector.safetensors"),
         "seconds": seconds_by_stage(run / "log.jsonl"),
+        "note": options.note,
         "scores": scores,
     }
     result["hours"] = round(sum(result["seconds"].values()) / 3600, 2)

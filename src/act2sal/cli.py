@@ -43,7 +43,7 @@ class TrainOptions:
     options: Annotated[TrainConfig, tyro.conf.arg(name="")]
     """Everything below can also stand in the --config file."""
     preset: PresetName = "default"
-    """default: the best recipe measured; paper: the text of the paper; official: the published code."""
+    """default: ours, with passes for some hundred photos; paper: the text of the paper; official: its code."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE.toml")] = None
     """TOML file whose values replace those of the preset; options on the command line replace both."""
     resume: bool = False

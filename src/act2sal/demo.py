@@ -65,5 +65,7 @@ def _clear(out: Path) -> None:
         return
     foreign = [entry.name for entry in out.iterdir() if entry.name not in known]
     if foreign:
-        raise FileExistsError(f"{out} holds other files ({foreign[0]}, ...); the demo needs a folder of its own")
+        raise FileExistsError(
+            f"{out} holds other files ({foreign[0]}, ...); the demo needs a folder of its own"
+        )
     shutil.rmtree(out)
