@@ -86,6 +86,13 @@ def test_resume_with_other_options_names_them(tmp_path: Path) -> None:
     assert from_toml((tmp_path / "config.toml").read_text(), TrainConfig()) == CONFIG
 
 
+def test_resume_may_change_the_machine(tmp_path: Path) -> None:
+    begun(tmp_path)
+    moved = replace(CONFIG, device="cpu", workers=3, keep_cache=True)
+    take(tmp_path, moved, resume=True)
+    assert from_toml((tmp_path / "config.toml").read_text(), TrainConfig()) == moved
+
+
 @pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}])
 def test_a_folder_with_other_files_is_refused(tmp_path: Path, flags: dict[str, bool]) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"photo")

@@ -29,6 +29,8 @@ CONTENTS = (
 )
 _LOCK = ".lock"
 _SHOWN = 4
+MACHINE_OPTIONS = ("device", "workers", "keep_cache")
+"""Options that may change when a run goes on: they say where and with what it runs, not what it computes."""
 
 
 class RunError(InputError):
@@ -129,7 +131,8 @@ class RunDirectory:
 
     def _check_same(self, config: TrainConfig) -> None:
         old, new = _flat(load_toml(self.config, TrainConfig())), _flat(config)
-        changed = [f"{name} = {old[name]}, now {new[name]}" for name in old if old[name] != new[name]]
+        compared = [name for name in old if name not in MACHINE_OPTIONS]
+        changed = [f"{name} = {old[name]}, now {new[name]}" for name in compared if old[name] != new[name]]
         if changed:
             raise RunError(
                 f"{self.path} was started with other options ({'; '.join(changed[:_SHOWN])}); "
