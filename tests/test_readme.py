@@ -1,0 +1,32 @@
+"""What the README promises is what the repository holds."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def table(name: str) -> str:
+    spec = importlib.util.spec_from_file_location("table", ROOT / "recipes" / "table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.table(name)
+
+
+def test_the_results_are_those_of_the_recipe() -> None:
+    assert table("duts3000-densenet-mobilenet-seed0") in README
+
+
+def test_every_make_target_it_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)\b", README))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_file_it_links_exists() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
