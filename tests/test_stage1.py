@@ -94,11 +94,23 @@ def test_a_fresh_network_depends_on_the_seed_alone() -> None:
 
 def test_scales_are_one_over_the_deviation() -> None:
     features = fixed_features()
-    scales = activation_network(features, OPTIONS, seed=0).scales
+    options = replace(OPTIONS, use_e3=True)
+    scales = activation_network(features, options, seed=0).scales
     for scale, deviation in zip(scales, channel_deviation(features, range(6)), strict=True):
         torch.testing.assert_close(scale, 1 / deviation)
-    plain = activation_network(features, replace(OPTIONS, scale_features=False), seed=0)
+    plain = activation_network(features, replace(options, scale_features=False), seed=0)
     assert all(bool((scale == 1).all()) for scale in plain.scales)
+
+
+def test_without_e3_the_first_fit_does_not_see_it_but_self_training_does() -> None:
+    features = fixed_features()
+    options = replace(OPTIONS, use_e3=False)
+    encoded = features.read([0, 1])
+    other = [encoded[0] + 1, *encoded[1:]]
+    first = activation_network(features, options, seed=0)
+    torch.testing.assert_close(first(encoded).theta, first(other).theta)
+    again = activation_network(features, options, seed=0, boundary="affine")
+    assert not torch.allclose(again(encoded).theta, again(other).theta)
 
 
 @pytest.mark.parametrize("scale_features", [False, True])

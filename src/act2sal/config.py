@@ -55,6 +55,8 @@ class Stage1Config:
     """Stride of the grid on which F_3, F_4, F_5 are joined (Eq. 1). Published code: 2."""
     scale_features: bool = True
     """Divide each encoder channel by its standard deviation over the photos before Eq. 1."""
+    use_e3: bool = False
+    """Let E_3 take part in the first fit (Eq. 1); rounds of self-training always read it. Paper: on."""
     boundary: Boundary = "db5"
     """Decision boundary (Fig. 9); db5 is the Adaptive Decision Boundary of Eq. 3."""
     sign: Sign = "area"
@@ -205,7 +207,13 @@ PRESETS: dict[PresetName, TrainConfig] = {
         encoder="resnet50",
         encoder_weights="moco_v2",
         stage1=Stage1Config(
-            epochs=20, lr=1.0, milestones=(10, 16), fusion_stride=2, scale_features=False, rounds=0
+            epochs=20,
+            lr=1.0,
+            milestones=(10, 16),
+            fusion_stride=2,
+            scale_features=False,
+            use_e3=True,
+            rounds=0,
         ),
         stage2=Stage2Config(
             epochs=25, lr=0.005, encoder_lr_factor=1.0, milestones=(15, 20), channels=64, finest_stride=2
@@ -220,6 +228,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
             milestones=(11, 15),
             fusion_stride=2,
             scale_features=False,
+            use_e3=True,
             sign="area_zero",
             batchnorm_drift=True,
             random_gain=True,

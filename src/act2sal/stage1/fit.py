@@ -31,7 +31,10 @@ def activation_network(
 ) -> ActivationNetwork:
     """A fresh activation network for these features, weights drawn from `seed`, feature scales measured.
 
-    Its decision boundary is the config's unless `boundary` names one.
+    Its decision boundary is the config's, and without `config.use_e3` the channel scales of E_3 are zero; if
+    `boundary` names one, as for self-training, all levels take part.
+
+    Differs: the paper lets E_3 take part. Its textures split photos into other things than object and background.
 
     With `config.scale_features` the channel scales are one over the standard deviation on up to 256 photos
     spread evenly over all; with `config.random_gain` the scale of E_5 is a random gain instead.
@@ -50,6 +53,8 @@ def activation_network(
         network.set_scales([1 / d for d in channel_deviation(features, spread.tolist())])
     if config.random_gain:
         network.set_scales([network.scale3, network.scale4, gain])
+    if boundary is None and not config.use_e3:
+        network.set_scales([torch.zeros_like(network.scale3), network.scale4, network.scale5])
     return network
 
 
