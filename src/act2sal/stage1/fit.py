@@ -34,8 +34,6 @@ def activation_network(
     Its decision boundary is the config's, and without `config.use_e3` the channel scales of E_3 are zero; if
     `boundary` names one, as for self-training, all levels take part.
 
-    Differs: the paper lets E_3 take part. Its textures split photos into other things than object and background.
-
     With `config.scale_features` the channel scales are one over the standard deviation on up to 256 photos
     spread evenly over all; with `config.random_gain` the scale of E_5 is a random gain instead.
     """
