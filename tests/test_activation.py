@@ -258,3 +258,8 @@ def test_size_of_the_published_network() -> None:
     """27.75 M with the ResNet-50 and its classifier (25.56 M)."""
     net = a2s.ActivationNetwork(in_channels=(512, 1024, 2048))
     assert round((25_557_032 + sum(p.numel() for p in net.parameters())) / 1e6, 2) == 27.75
+
+
+def test_the_affine_boundary_is_learned_and_no_function() -> None:
+    with pytest.raises(ValueError, match="learned"):
+        a2s.decision_boundary(torch.ones(1, 2, 3, 3), "affine", vector=torch.ones(2))

@@ -239,8 +239,10 @@ def decision_boundary(features: Tensor, kind: BoundaryKind, *, vector: Tensor | 
         (B, 1, h, w) float.
 
     Raises:
-        ValueError: db1 or db4 without `vector`.
+        ValueError: db1 or db4 without `vector`, or `affine`, which is learned (`DecisionBoundary`).
     """
+    if kind == "affine":
+        raise ValueError("the affine boundary is learned: use DecisionBoundary")
     if kind == "db5":
         return adaptive_boundary(features)
     mean = features.mean(dim=(2, 3), keepdim=True)
