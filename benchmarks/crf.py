@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from act2sal import crf
 from act2sal.config import LabelConfig
 from act2sal.crf import inference, lattice, simplex
+from act2sal.hardware import processor
 from act2sal.images import read_photo, write_atomic
 from act2sal.pseudo_labels import write_labels
 
@@ -307,12 +308,6 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(item) for item in value]
     return float(f"{value:.4g}") if isinstance(value, float | np.floating) else value
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

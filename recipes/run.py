@@ -6,22 +6,20 @@ them.
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from act2sal.config import TrainConfig, load_toml
 from act2sal.datasets import find_photos, mirror
 from act2sal.evaluate import evaluate
+from act2sal.hardware import hardware
 from act2sal.images import write_atomic, write_gray_png
 from act2sal.pipeline import read_supervision
 from act2sal.rectify import LabelBank
+from act2sal.run_directory import stage_title
 from act2sal.version import __version__
 
 FOLDER = Path(__file__).resolve().parent
@@ -57,7 +55,7 @@ def main() -> None:
         "command": f"make recipe NAME={options.name} SEED={options.seed}",
         "seed": options.seed,
         "package": __version__,
-        "hardware": f"{os.cpu_count()} cores, {processor()}, torch {torch.__version__}, GPU: {gpu()}",
+        "hardware": hardware(),
         "supervision": read_supervision(run / "detector.safetensors"),
         "seconds": seconds_by_stage(run / "log.jsonl"),
         "note": options.note,
@@ -84,22 +82,27 @@ def train(recipe: Path, run: Path, options: argparse.Namespace) -> None:
 
 
 def label_rows(run: Path, training_set: Path) -> dict[str, dict[str, float]]:
-    """Scores of the training photos' labels: of every round, of the last one, and after the last OLR epoch."""
-    masks = training_set / "masks"
-    rows = {
-        f"round {number}": scored(folder, masks)
-        for number, folder in enumerate(sorted(p for p in (run / "cache").glob("round-*") if p.is_dir()))
-    }
-    rows["before OLR"] = scored(run / "labels", masks)
-    last = max(
-        int(path.stem.removeprefix("labels_")) for path in (run / "checkpoints" / "labels").glob("*.npy")
-    )
-    bank = LabelBank(run / "checkpoints" / "labels", epoch=last)
-    rectified = run / "cache" / "rectified"
-    targets = mirror(find_photos(training_set / "images"), rectified)
-    for index, target in enumerate(targets):
+    """Scores of the training photos' labels, of each generation: of every round, the last one, and after OLR."""
+    earlier = sorted(run.glob("generation-*"))
+    rows: dict[str, dict[str, float]] = {}
+    for number, folder in enumerate([*earlier, run], start=1):
+        prefix = f"generation {number}, " if earlier else ""
+        for row, maps in label_folders(folder, training_set / "images").items():
+            rows[prefix + row] = scored(maps, training_set / "masks")
+    return rows
+
+
+def label_folders(folder: Path, photos: Path) -> dict[str, Path]:
+    """The folders of one generation that hold its labels, by the row of the table."""
+    cached = sorted(path for path in (folder / "cache").glob("round-*") if path.is_dir())
+    rows = {f"round {number}": labels for number, labels in enumerate(cached)}
+    rows["before OLR"] = folder / "labels"
+    banks = folder / "checkpoints" / "labels"
+    last = max(int(path.stem.removeprefix("labels_")) for path in banks.glob("*.npy"))
+    bank = LabelBank(banks, epoch=last)
+    rows["after OLR"] = folder / "cache" / "rectified"
+    for index, target in enumerate(mirror(find_photos(photos), rows["after OLR"])):
         write_gray_png(target, bank.read([index])[0, 0].numpy())
-    rows["after OLR"] = scored(rectified, masks)
     return rows
 
 
@@ -129,20 +132,9 @@ def seconds_by_stage(log: Path) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for line in log.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        seconds[row["stage"]] = round(seconds.get(row["stage"], 0) + row["seconds"], 1)
+        stage = stage_title(row)
+        seconds[stage] = round(seconds.get(stage, 0) + row["seconds"], 1)
     return seconds
-
-
-def processor() -> str:
-    """The processor's name."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-    return names[0] if names else platform.processor()
-
-
-def gpu() -> str:
-    """The GPU's name, or none."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,18 @@ import act2sal
 
 PACKAGE = Path(act2sal.__file__).parent
 LAYERS = {
-    0: {"config", "datasets", "errors", "images", "limits", "progress", "scenes", "version"},
+    0: {
+        "allocator",
+        "config",
+        "datasets",
+        "errors",
+        "hardware",
+        "images",
+        "limits",
+        "progress",
+        "scenes",
+        "version",
+    },
     1: {
         "activation",
         "checkpoint",
@@ -27,7 +38,7 @@ LAYERS = {
         "rivals",
         "training_state",
     },
-    2: {"evaluate", "predict", "pseudo_labels", "stage1", "stage2"},
+    2: {"evaluate", "predict", "pseudo_labels", "stage1", "stage2", "teacher"},
     3: {
         "demo",
         "export",

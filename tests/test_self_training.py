@@ -7,45 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
 from act2sal.activation import ActivationNetwork
 from act2sal.config import Stage1Config
 from act2sal.stage1 import LiveFeatures, activation_network, fit_on_labels
-from act2sal.stage1.self_training import label_loss, one_cycle, read_labels
-from act2sal.training_state import TrainingState
+from act2sal.stage1.self_training import label_loss, read_labels
+from act2sal.training_state import TrainingState, one_cycle
 from tiny import Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 CPU = torch.device("cpu")
 OPTIONS = replace(tiny_config().stage1, round_epochs=3)
-
-
-@pytest.mark.parametrize(
-    ("share", "rate"),
-    [
-        (0.0, 0.0),
-        (0.05, 1.0),
-        (0.1, 2.0),
-        (0.325, 1 + math.cos(math.pi / 4)),
-        (0.55, 1.0),
-        (1.0, 0.0),
-    ],
-)
-def test_one_cycle_by_hand(share: float, rate: float) -> None:
-    assert one_cycle(share, 2.0) == pytest.approx(rate, abs=1e-12)
-
-
-@given(a=st.floats(0, 1), b=st.floats(0, 1))
-def test_one_cycle_rises_to_a_tenth_and_falls_after(a: float, b: float) -> None:
-    low, high = sorted((a, b))
-    assert 0 <= one_cycle(low, 1.0) <= 1
-    if high <= 0.1:
-        assert one_cycle(low, 1.0) <= one_cycle(high, 1.0) + 1e-12
-    if low >= 0.1:
-        assert one_cycle(low, 1.0) >= one_cycle(high, 1.0) - 1e-12
 
 
 def test_labels_are_read_as_probabilities() -> None:

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from act2sal.config import LabelConfig, Stage2Config
+from act2sal.config import LabelConfig, Optimizer, Stage2Config
 from act2sal.detector import Detector
 from act2sal.losses import detector_loss
 from act2sal.photo_batches import stack, to_batch
 from act2sal.pseudo_labels import refine_prob
 from act2sal.rectify import LabelBank, flip, historical_average
-from act2sal.stage2 import Stage2, set_learning_rate, sgd
-from act2sal.training_state import TrainingState, batches, epoch_generator, flip_flags
+from act2sal.stage2 import Stage2, make_optimizer, rate_at, set_rates
+from act2sal.training_state import TrainingState, batches, epoch_generator, flip_flags, one_cycle
 from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 COUNT = 4
@@ -163,20 +163,40 @@ def test_the_loss_is_that_of_eq_12_with_its_weights(
     assert done.rows[0]["loss"] == pytest.approx(step_by_hand(config).loss, rel=1e-4)
 
 
-def test_encoder_and_decoder_have_their_own_rates() -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_encoder_and_decoder_have_their_own_rates(optimizer: Optimizer) -> None:
     detector = tiny_detector()
-    config = replace(OPTIONS, lr=0.02, encoder_lr_factor=0.1, milestones=(3, 5), momentum=0.8)
-    optimizer = sgd(detector, config)
-    encoder, decoder = optimizer.param_groups
+    config = replace(OPTIONS, optimizer=optimizer, encoder_lr_factor=0.1, momentum=0.8, weight_decay=3e-4)
+    built = make_optimizer(detector, config)
+    encoder, decoder = built.param_groups
     assert {id(p) for p in encoder["params"]} == {id(p) for p in detector.encoder.parameters()}
-    everything = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    everything = [id(p) for group in built.param_groups for p in group["params"]]
     assert sorted(everything) == sorted(id(p) for p in detector.parameters())
-    assert all(
-        g["momentum"] == 0.8 and g["nesterov"] and g["weight_decay"] == 5e-4 for g in (encoder, decoder)
-    )
-    for epoch, rate in ((0, 0.02), (2, 0.02), (3, 0.002), (4, 0.002), (5, 0.0002)):
-        set_learning_rate(optimizer, config, epoch)
-        assert (encoder["lr"], decoder["lr"]) == pytest.approx((rate / 10, rate))
+    assert all(g["weight_decay"] == 3e-4 for g in (encoder, decoder))
+    if optimizer == "sgd":
+        assert all(g["momentum"] == 0.8 and g["nesterov"] for g in (encoder, decoder))
+    set_rates(built, 0.02, config)
+    assert (encoder["lr"], decoder["lr"]) == pytest.approx((0.002, 0.02))
+
+
+def test_the_rate_of_sgd_falls_at_the_milestones() -> None:
+    config = replace(OPTIONS, optimizer="sgd", epochs=6, lr=0.02, milestones=(3, 5))
+    rates = [rate_at(config, epoch, 0.7) for epoch in range(6)]
+    assert rates == pytest.approx([0.02, 0.02, 0.02, 0.002, 0.002, 0.0002])
+
+
+def test_the_rate_of_adamw_is_one_cycle_over_all_epochs() -> None:
+    config = replace(OPTIONS, optimizer="adamw", epochs=4, lr=0.02)
+    assert rate_at(config, 0, 0.2) == pytest.approx(0.01)
+    assert rate_at(config, 2, 0.2) == pytest.approx(0.01)
+    assert rate_at(config, 3, 0.999) < 1e-6
+
+
+def test_every_step_has_its_rate(tmp_path: Path) -> None:
+    done = Fit(tmp_path, replace(OPTIONS, optimizer="adamw", epochs=2, batch_size=2, lr=0.02)).run()
+    state = torch.load(done.folder / "stage2.pt", weights_only=True)
+    last = [group["lr"] for group in state["optimizer"]["param_groups"]]
+    assert last == pytest.approx([0.3 * one_cycle(3.5 / 4, 0.02), one_cycle(3.5 / 4, 0.02)])
 
 
 def test_a_rate_of_zero_leaves_the_encoder(tmp_path: Path) -> None:

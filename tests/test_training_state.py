@@ -1,5 +1,6 @@
 """Batches, flips, learning rates, generators and checkpoints: what makes a resumed run exact."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from act2sal.training_state import TrainingState, batches, epoch_generator, flip_flags, learning_rate
+from act2sal.training_state import (
+    TrainingState,
+    batches,
+    epoch_generator,
+    flip_flags,
+    learning_rate,
+    one_cycle,
+)
 
 
 @given(count=st.integers(1, 60), size=st.integers(2, 12), seed=st.integers(0, 99))
@@ -101,3 +109,28 @@ def test_a_saved_state_gives_back_the_epoch_and_leaves_no_other_file(tmp_path: P
     state.save(4, network, optimizer)
     assert state.restore(network, optimizer) == 4
     assert [path.name for path in state.path.parent.iterdir()] == ["state.pt"]
+
+
+@pytest.mark.parametrize(
+    ("share", "rate"),
+    [
+        (0.0, 0.0),
+        (0.05, 1.0),
+        (0.1, 2.0),
+        (0.325, 1 + math.cos(math.pi / 4)),
+        (0.55, 1.0),
+        (1.0, 0.0),
+    ],
+)
+def test_one_cycle_by_hand(share: float, rate: float) -> None:
+    assert one_cycle(share, 2.0) == pytest.approx(rate, abs=1e-12)
+
+
+@given(a=st.floats(0, 1), b=st.floats(0, 1))
+def test_one_cycle_rises_to_a_tenth_and_falls_after(a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    assert 0 <= one_cycle(low, 1.0) <= 1
+    if high <= 0.1:
+        assert one_cycle(low, 1.0) <= one_cycle(high, 1.0) + 1e-12
+    if low >= 0.1:
+        assert one_cycle(low, 1.0) >= one_cycle(high, 1.0) - 1e-12

@@ -19,6 +19,7 @@ Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
 Threshold = Literal["half", "otsu", "mean", "median"]
 Sign = Literal["area", "area_zero", "corners", "border"]
 Rectifier = Literal["olr", "hma", "none"]
+Optimizer = Literal["adamw", "sgd"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 PresetName = Literal["default", "paper", "official"]
 
@@ -128,28 +129,31 @@ class Stage2Config:
     """Passes over the photos. Paper: 25."""
     batch_size: int = 8
     """Photos per step."""
-    lr: float = 0.01
+    optimizer: Optimizer = "adamw"
+    """adamw: the rate rises to lr in the first tenth of the steps and falls to 0 along a cosine; sgd: ten times lower
+    from each of the milestones on. Paper: sgd."""
+    lr: float = 1e-3
     """Learning rate of the decoder. Paper: 0.005."""
-    encoder_lr_factor: float = 0.2
+    encoder_lr_factor: float = 0.3
     """Learning rate of the encoder as a share of the decoder's. Published code: 0.1."""
     milestones: tuple[int, ...] = (5, 7)
-    """Epochs (counted from 0) from which the rate is ten times lower. Paper: 15 20."""
+    """Epochs (counted from 0) from which the rate of sgd is ten times lower. Paper: 15 20."""
     momentum: float = 0.9
-    """Nesterov momentum of SGD."""
-    weight_decay: float = 5e-4
-    """L2 penalty of SGD."""
+    """Nesterov momentum of sgd."""
+    weight_decay: float = 1e-4
+    """L2 penalty of sgd, or decoupled decay of adamw. Published code: 0.0005."""
     channels: int = 32
     """Width of the decoder (Eq. 8). Paper: 64."""
     finest_stride: Literal[2, 4] = 4
     """Stride of the finest level the decoder reads (Eq. 9). Paper: 2."""
     attention: bool = True
     """Residual attention (Eq. 9-10); off: plain convolutions (Table VII, dagger)."""
-    loss_bce: float = 1.0
-    """Weight of the binary cross-entropy (Eq. 12)."""
-    loss_ssim: float = 1.0
-    """Weight of the structural similarity loss (Eq. 12)."""
+    loss_bce: float = 0.0
+    """Weight of the binary cross-entropy (Eq. 12). Paper: 1."""
+    loss_ssim: float = 0.0
+    """Weight of the structural similarity loss (Eq. 12). Paper: 1."""
     loss_iou: float = 1.0
-    """Weight of the soft intersection over union loss (Eq. 12)."""
+    """Weight of the soft intersection over union loss (Eq. 12); alone, it forgives wrong labels best (A2S-v2)."""
     rectifier: Rectifier = "olr"
     """How predictions repair the labels: Online Label Rectifying (Eq. 13-14), HMA, or not at all."""
     rectify_lambda: float = 0.4
@@ -186,6 +190,9 @@ class TrainConfig:
     """Processes or threads for decoding and the CRF; 0: one per core."""
     seed: int = 0
     """Seed of every random draw; the same seed on the same machine gives the same bits on a CPU."""
+    generations: int = 1
+    """Times that both stages run: from the second on, the first labels are what the detector before predicts, in
+    place of Eq. 1-5, and its weights are where the next detector starts. Paper: 1."""
     keep_cache: bool = False
     """Keep RUN/cache (resized photos, frozen features) after the run."""
     stage1: Stage1Config = field(default_factory=Stage1Config)
@@ -215,7 +222,16 @@ PRESETS: dict[PresetName, TrainConfig] = {
             rounds=0,
         ),
         stage2=Stage2Config(
-            epochs=25, lr=0.005, encoder_lr_factor=1.0, milestones=(15, 20), channels=64, finest_stride=2
+            epochs=25,
+            optimizer="sgd",
+            lr=0.005,
+            encoder_lr_factor=1.0,
+            milestones=(15, 20),
+            weight_decay=5e-4,
+            loss_bce=1.0,
+            loss_ssim=1.0,
+            channels=64,
+            finest_stride=2,
         ),
     ),
     "official": TrainConfig(
@@ -236,9 +252,13 @@ PRESETS: dict[PresetName, TrainConfig] = {
         ),
         stage2=Stage2Config(
             epochs=25,
+            optimizer="sgd",
             lr=0.005,
             encoder_lr_factor=0.1,
             milestones=(15, 20),
+            weight_decay=5e-4,
+            loss_bce=1.0,
+            loss_ssim=1.0,
             channels=64,
             finest_stride=2,
             flip_once=True,

@@ -13,8 +13,9 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from act2sal.activation import ActivationNetwork
+from act2sal.allocator import keep_freed_memory
 from act2sal.checkpoint import load_stage1
-from act2sal.config import Stage1Config, Stage2Config, TrainConfig, load_toml, to_toml
+from act2sal.config import ConfigError, Stage1Config, Stage2Config, TrainConfig, load_toml, to_toml
 from act2sal.datasets import (
     DatasetError,
     Photo,
@@ -26,6 +27,7 @@ from act2sal.datasets import (
 )
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.images import read_photo, resize_photo, write_atomic
+from act2sal.predict import Predictor
 from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import (
     Features,
@@ -38,6 +40,7 @@ from act2sal.stage1 import (
     fit,
     fit_on_labels,
 )
+from act2sal.teacher import predicted_logits
 from act2sal.training_state import EpochLog, LogRow, TrainingState
 
 
@@ -62,43 +65,39 @@ class Fitted:
 class Labelling:
     """What the steps from photos to labels share.
 
-    bank: the photos at the size of stage 1; cache: folder for what can be computed again; checkpoints: folder for
-    what cannot; log: receives a row per epoch and phase.
+    bank: the photos at the size of stage 1; features: folder of the frozen features; cache: folder for what else can
+    be computed again; checkpoints: folder for what cannot; log: receives a row per epoch and phase; teacher: a
+    detector whose predictions take the place of the cues of Eq. 1-5.
     """
 
     bank: PhotoBank
+    features: Path
     cache: Path
     checkpoints: Path
     config: TrainConfig
     fabric: Fabric
     log: EpochLog
     quiet: bool
+    teacher: Predictor | None = None
 
     def fit(self) -> Fitted:
-        """Fit stage 1 with its rounds of self-training, going on where an earlier call was stopped."""
-        options, seed = self.config.stage1, self.config.seed
+        """Fit stage 1 with its rounds of self-training, going on where an earlier call was stopped.
+
+        Raises:
+            ConfigError: a teacher, but no round in which to learn from it.
+        """
         encoder, features = self._features()
-        network = activation_network(features, options, seed=seed)
-        state = TrainingState(self.checkpoints / "stage1.pt")
-        fit(
-            network,
-            features,
-            options,
-            seed=seed,
-            fabric=self.fabric,
-            state=state,
-            log=self.log,
-            quiet=self.quiet,
-        )
-        fitted = Fitted(network, encoder, features)
-        for number in range(1, options.rounds + 1):
-            fitted = self._round(number, fitted)
-        return fitted
+        before = self.teacher or Fitted(self._first_fit(features), encoder, features)
+        for number in range(1, self.config.stage1.rounds + 1):
+            before = Fitted(self._round(number, features, before), encoder, features)
+        if isinstance(before, Predictor):
+            raise ConfigError("stage1.rounds = 0: stage 1 learns from a detector in a round of self-training")
+        return before
 
     def write(
-        self, fitted: Fitted, out: Path, *, phase: str, resume: bool
+        self, source: Fitted | Predictor, out: Path, *, phase: str, resume: bool
     ) -> tuple[Sequence[NDArray[np.float32]], list[Path]]:
-        """Write the labels of all photos and log it as `phase`.
+        """Write the labels that a fitted stage 1, or a detector, gives all photos, and log it as `phase`.
 
         Returns:
             Signed cues, (h, w) float32 of every photo, and the paths of the labels.
@@ -106,7 +105,7 @@ class Labelling:
         Raises:
             DatasetError: a photo can no longer be read.
         """
-        cues = self._cues(fitted)
+        cues = self._cues(source)
         targets = mirror(self.bank.photos, out)
         started = time.perf_counter()
         failures = write_labels(
@@ -123,14 +122,16 @@ class Labelling:
         self.log({"stage": phase, "epoch": 0, "seconds": time.perf_counter() - started})
         return cues, targets
 
-    def _cues(self, fitted: Fitted) -> Sequence[NDArray[np.float32]]:
-        options = self.config.stage1
+    def _cues(self, source: Fitted | Predictor) -> Sequence[NDArray[np.float32]]:
+        options, file = self.config.stage1, self.cache / "cues.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, Predictor):
+            return list(predicted_logits(source, self.bank, file, quiet=self.quiet))
         if options.cues_at_photo_size:
             paths = [photo.path for photo in self.bank.photos]
-            return PhotoSizeCues(fitted.network, fitted.encoder, paths, options)
-        file = self.cache / "cues.npy"
+            return PhotoSizeCues(source.network, source.encoder, paths, options)
         cues = cue_logits(
-            fitted.network, fitted.features, options, file, fabric=self.fabric, quiet=self.quiet
+            source.network, source.features, options, file, fabric=self.fabric, quiet=self.quiet
         )
         return list(cues)
 
@@ -145,7 +146,7 @@ class Labelling:
         features = cache_features(
             encoder,
             self.bank,
-            self.cache / "features",
+            self.features,
             fabric=self.fabric,
             key=cache_key(encoder, self.bank.key),
             quiet=self.quiet,
@@ -154,16 +155,33 @@ class Labelling:
         self.log({"stage": "features", "epoch": 0, "seconds": seconds, "device": str(self.fabric.device)})
         return encoder, features
 
-    def _round(self, number: int, before: Fitted) -> Fitted:
-        """Fit fresh blocks on the labels that the ones before give."""
+    def _first_fit(self, features: Features) -> ActivationNetwork:
+        """The blocks fitted by Eq. 4."""
         options, seed = self.config.stage1, self.config.seed
+        network = activation_network(features, options, seed=seed)
+        return fit(
+            network,
+            features,
+            options,
+            seed=seed,
+            fabric=self.fabric,
+            state=TrainingState(self.checkpoints / "stage1.pt"),
+            log=self.log,
+            quiet=self.quiet,
+        )
+
+    def _round(self, number: int, features: Features, before: Fitted | Predictor) -> ActivationNetwork:
+        """Fresh blocks fitted on the labels that the ones before, or the teacher, give."""
+        options, seed = self.config.stage1, self.config.seed
+        network = activation_network(features, options, seed=seed + number, boundary="affine")
         file = self.cache / f"round-{number}.npy"
         if not file.is_file():
-            self._write_round_labels(file, before, f"labels of round {number - 1}")
-        network = activation_network(before.features, options, seed=seed + number, boundary="affine")
-        fit_on_labels(
+            with torch.inference_mode():
+                height, width = network(features.read([0])).theta.shape[-2:]
+            self._write_round_labels(file, before, (height, width), f"labels of round {number - 1}")
+        return fit_on_labels(
             network,
-            before.features,
+            features,
             np.load(file, mmap_mode="r"),
             options,
             round_number=number,
@@ -173,18 +191,17 @@ class Labelling:
             log=self.log,
             quiet=self.quiet,
         )
-        return Fitted(network, before.encoder, before.features)
 
-    def _write_round_labels(self, file: Path, fitted: Fitted, phase: str) -> None:
-        """The labels of all photos on the grid of the fused map: (N, h, w) uint8 0..255."""
+    def _write_round_labels(
+        self, file: Path, source: Fitted | Predictor, size: tuple[int, int], phase: str
+    ) -> None:
+        """The labels of all photos on the grid of the fused map, `size` = (h, w): (N, h, w) uint8 0..255."""
         folder = file.with_suffix("")
-        _, targets = self.write(fitted, folder, phase=phase, resume=True)
-        with torch.inference_mode():
-            height, width = fitted.network(fitted.features.read([0])).theta.shape[-2:]
+        _, targets = self.write(source, folder, phase=phase, resume=True)
         partial = file.with_suffix(".partial")
-        grid = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(targets), height, width))
+        grid = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(targets), *size))
         for row, target in zip(grid, targets, strict=True):
-            row[:] = read_label(target, (height, width))
+            row[:] = read_label(target, size)
         grid.flush()
         partial.replace(file)
         if not self.config.keep_cache:
@@ -224,7 +241,7 @@ def label(
     fabric = make_fabric(config)
     work = _work_folder(out, config, found)
     bank = photo_bank(found, work, config, config.stage1.size, quiet=quiet)
-    labelling = Labelling(bank, work, work, config, fabric, _no_log, quiet)
+    labelling = Labelling(bank, work / "features", work, work, config, fabric, _no_log, quiet)
     fitted = labelling.fit() if run is None else _fitted_by(run, labelling)
     labelling.write(fitted, out, phase="labels", resume=not overwrite)
     shutil.rmtree(work)
@@ -232,7 +249,11 @@ def label(
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
-    """Lightning Fabric on the device of the config: bfloat16 autocast on a CUDA GPU, float32 elsewhere."""
+    """Lightning Fabric on the device of the config: bfloat16 autocast on a CUDA GPU, float32 elsewhere.
+
+    From then on the process keeps the memory that it frees (`allocator`).
+    """
+    keep_freed_memory()
     if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
         return Fabric(accelerator="cuda", devices=1, precision="bf16-mixed")
     return Fabric(accelerator=config.device, devices=1)

@@ -44,6 +44,7 @@ LIMITS: dict[str, Limit] = {
     "size": _at_least(SMALLEST_SIZE),
     "limit": _at_least(2),
     "workers": _at_least(0),
+    "generations": _at_least(1),
     **{f"{stage}.{name}": limit for stage in ("stage1", "stage2") for name, limit in _OF_BOTH_STAGES.items()},
     "stage1.channels": _at_least(1),
     "stage1.alpha": _at_least(0),
@@ -83,6 +84,10 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
         value = (options[section] if section else options)[own]
         if value is not None and not limit.holds(value):
             return f"{name} must be {limit.words}, not {value}"
+    if options["generations"] > 1 and options["stage1"]["rounds"] == 0:
+        return (
+            "generations above 1 need stage1.rounds of 1 or more, in which stage 1 learns from the detector"
+        )
     stage2 = options["stage2"]
     if not stage2["loss_bce"] + stage2["loss_ssim"] + stage2["loss_iou"] > 0:
         return "stage2.loss_bce, loss_ssim and loss_iou cannot all be 0"

@@ -1,13 +1,15 @@
 """The whole of A2S in one run directory: photos -> pseudo labels -> detector and report."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from act2sal.checkpoint import load_stage1, read_metadata, save_detector, save_stage1
+from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import TrainConfig, to_toml
 from act2sal.datasets import PhotoBank, find_photos, mirror
 from act2sal.detector import Detector
@@ -24,10 +26,10 @@ from act2sal.labelling import (
 from act2sal.predict import Predictor
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
-from act2sal.run_directory import RunDirectory, RunError
+from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
 from act2sal.samples import Samples
 from act2sal.stage2 import Stage2
-from act2sal.training_state import TrainingState
+from act2sal.training_state import EpochLog, TrainingState
 from act2sal.version import __version__
 
 
@@ -62,17 +64,18 @@ def train(
         bank = photo_bank(found, run.cache, config, config.stage1.size, quiet=quiet)
         _check_photos(run, bank)
         failures = [str(failure) for failure in bank.failures]
-        if not run.detector.is_file():
-            samples = Samples(run.samples, bank)
-            samples.photos()
-            _write_labels(
-                run, Labelling(bank, run.cache, run.checkpoints, config, fabric, run.log, quiet), samples
-            )
-            _write_detector(run, bank, samples, config, fabric, quiet)
+        teacher = None
+        for number in range(1, config.generations + 1):
+            folder = run.generation(number, of=config.generations)
+            if not folder.detector.is_file():
+                log = run.log if config.generations == 1 else _with_generation(run.log, number)
+                _Generation(folder, run.cache, bank, config, fabric, log, teacher, quiet).train()
+            teacher = folder.detector
         supervision = read_supervision(run.detector)
         write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
         if not config.keep_cache:
-            shutil.rmtree(run.cache)
+            for number in range(1, config.generations + 1):
+                shutil.rmtree(run.generation(number, of=config.generations).cache, ignore_errors=True)
         return Outcome(len(bank), failures)
 
 
@@ -92,45 +95,88 @@ def _check_photos(run: RunDirectory, bank: PhotoBank) -> None:
     write_atomic(file, bank.key.encode("ascii"))
 
 
-def _write_labels(run: RunDirectory, labelling: Labelling, samples: Samples) -> None:
-    """Write RUN/stage1.safetensors and RUN/labels, unless an earlier call did."""
-    finished = run.checkpoints / "labels.done"
-    if finished.is_file():
-        return
-    fitted = labelling.fit()
-    about = _about(labelling.config, len(labelling.bank))
-    save_stage1(run.stage1, fitted.network, fitted.encoder, metadata=about)
-    cues, targets = labelling.write(fitted, run.labels, phase="labels", resume=True)
-    samples.activations(cues, threshold=labelling.config.labels.threshold)
-    samples.labels(targets)
-    write_atomic(finished, b"")
+def _with_generation(log: EpochLog, number: int) -> EpochLog:
+    return lambda row: log({"generation": number, **row})
 
 
-def _write_detector(
-    run: RunDirectory, bank: PhotoBank, samples: Samples, config: TrainConfig, fabric: Fabric, quiet: bool
-) -> None:
-    """Fit the detector on RUN/labels and write RUN/detector.safetensors."""
-    options = config.stage2
-    size = options.size or config.size
-    if size != (config.stage1.size or config.size):
-        bank = photo_bank(bank.photos, run.cache, config, size, quiet=quiet)
-    state = TrainingState(run.checkpoints / "stage2.pt")
-    folder = run.checkpoints / "labels"
-    if not state.path.is_file():
-        labels = (read_label(target, (size, size)) for target in mirror(bank.photos, run.labels))
-        LabelBank.create(folder, labels, count=len(bank), size=size)
-    encoder = initial_encoder(options, config)
-    detector = _fresh_detector(encoder, config)
-    stage = Stage2(bank, folder, options, config.labels, fabric, config.seed)
-    stage.fit(detector, state, run.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=quiet)
-    predictor = Predictor(detector, size=size, fabric=fabric)
-    samples.predictions(lambda squares: np.stack(predictor.batch(list(squares))))
-    supervision = {
-        "stage 1 supervision": load_stage1(run.stage1)[1].supervision,
-        "stage 2 supervision": encoder.supervision,
-    }
-    about = _about(config, len(bank)) | {"size": str(size)} | supervision
-    save_detector(run.detector, detector, half=True, metadata=about)
+@dataclass(frozen=True)
+class _Generation:
+    """Both stages, once: photos -> labels -> detector.
+
+    folder: gets the results; cache: of the run, for photos and features; teacher: the detector before, or None.
+    """
+
+    folder: GenerationFolder
+    cache: Path
+    bank: PhotoBank
+    config: TrainConfig
+    fabric: Fabric
+    log: EpochLog
+    teacher: Path | None
+    quiet: bool
+
+    def train(self) -> None:
+        """Write the labels and the detector, going on where an earlier call was stopped."""
+        samples = Samples(self.folder.samples, self.bank)
+        samples.photos()
+        self._write_labels(samples)
+        self._write_detector(samples)
+
+    def _write_labels(self, samples: Samples) -> None:
+        """Write stage1.safetensors and labels/, unless an earlier call did."""
+        finished = self.folder.checkpoints / "labels.done"
+        if finished.is_file():
+            return
+        teacher = None if self.teacher is None else Predictor.load(self.teacher, device=self.config.device)
+        labelling = Labelling(
+            bank=self.bank,
+            features=self.cache / "features",
+            cache=self.folder.cache,
+            checkpoints=self.folder.checkpoints,
+            config=self.config,
+            fabric=self.fabric,
+            log=self.log,
+            quiet=self.quiet,
+            teacher=teacher,
+        )
+        fitted = labelling.fit()
+        about = _about(self.config, len(self.bank))
+        save_stage1(self.folder.stage1, fitted.network, fitted.encoder, metadata=about)
+        cues, targets = labelling.write(fitted, self.folder.labels, phase="labels", resume=True)
+        samples.activations(cues, threshold=self.config.labels.threshold)
+        samples.labels(targets)
+        write_atomic(finished, b"")
+
+    def _write_detector(self, samples: Samples) -> None:
+        """Fit the detector on labels/ and write detector.safetensors."""
+        config, options, bank = self.config, self.config.stage2, self.bank
+        size = options.size or config.size
+        if size != (config.stage1.size or config.size):
+            bank = photo_bank(bank.photos, self.cache, config, size, quiet=self.quiet)
+        state = TrainingState(self.folder.checkpoints / "stage2.pt")
+        label_folder = self.folder.checkpoints / "labels"
+        if not state.path.is_file():
+            labels = (read_label(target, (size, size)) for target in mirror(bank.photos, self.folder.labels))
+            LabelBank.create(label_folder, labels, count=len(bank), size=size)
+        detector = self._initial_detector()
+        stage = Stage2(bank, label_folder, options, config.labels, self.fabric, config.seed)
+        stage.fit(
+            detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
+        )
+        predictor = Predictor(detector, size=size, fabric=self.fabric)
+        samples.predictions(lambda squares: np.stack(predictor.batch(list(squares))))
+        supervision = {
+            "stage 1 supervision": load_stage1(self.folder.stage1)[1].supervision,
+            "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
+        }
+        about = _about(config, len(bank)) | {"size": str(size)} | supervision
+        save_detector(self.folder.detector, detector, half=True, metadata=about)
+
+    def _initial_detector(self) -> Detector:
+        """The teacher, or a detector with a decoder drawn from the seed."""
+        if self.teacher is not None:
+            return load_detector(self.teacher)
+        return _fresh_detector(initial_encoder(self.config.stage2, self.config), self.config)
 
 
 def _fresh_detector(encoder: Encoder, config: TrainConfig) -> Detector:

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from act2sal import progress
+from act2sal.allocator import keep_freed_memory
 from act2sal.checkpoint import CheckpointError, load_detector, read_metadata
 from act2sal.datasets import Photo, find_photos, mirror, refuse_collisions
 from act2sal.detector import Detector
@@ -44,9 +45,12 @@ class Predictor:
     def load(cls, model: Path | None = None, *, device: str = "auto") -> "Predictor":
         """Read a model file, or the detector of a run directory; None: the detector shipped with the package.
 
+        From then on the process keeps the memory that it frees (`allocator`).
+
         Raises:
             CheckpointError: there is none, it is damaged, or no detector.
         """
+        keep_freed_memory()
         path = model_file(model)
         size = int(read_metadata(path).get("size", DEFAULT_SIZE))
         return cls(load_detector(path), size=size, fabric=Fabric(accelerator=device, devices=1))

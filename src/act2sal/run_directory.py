@@ -28,6 +28,8 @@ CONTENTS = (
     "cache",
 )
 _LOCK = ".lock"
+_GENERATION = "generation-"
+_ROW_KEY = ("generation", "stage", "epoch")
 _SHOWN = 4
 MACHINE_OPTIONS = ("device", "workers", "keep_cache")
 """Options that may change when a run goes on: they say where and with what it runs, not what it computes."""
@@ -37,25 +39,35 @@ class RunError(InputError):
     """A run directory that cannot be used as asked; the message names it and says what to do."""
 
 
-class RunDirectory:
-    """RUN/ with its lock held by this process until `close`.
+class GenerationFolder:
+    """What one generation of a run leaves, below `path`.
 
     Attributes:
-        path: of the run; `config`, `stage1`, `labels`, `detector`, `report`, `samples`, `checkpoints`, `cache`
-            are the paths inside it.
+        path: the folder; `stage1`, `labels`, `detector`, `samples`, `checkpoints`, `cache` are the paths inside it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.toml"
-        self.log_file = path / "log.jsonl"
         self.stage1 = path / "stage1.safetensors"
         self.labels = path / "labels"
         self.detector = path / "detector.safetensors"
-        self.report = path / "report.html"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.cache = path / "cache"
+
+
+class RunDirectory(GenerationFolder):
+    """RUN/ with its lock held by this process until `close`; what the last generation leaves lies in it directly.
+
+    Attributes:
+        path: of the run; `config`, `log_file` and `report` are further paths inside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.config = path / "config.toml"
+        self.log_file = path / "log.jsonl"
+        self.report = path / "report.html"
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path)
         self._writer: SummaryWriter | None = None
@@ -79,15 +91,19 @@ class RunDirectory:
             raise
         return run
 
+    def generation(self, number: int, *, of: int) -> GenerationFolder:
+        """The folder of a generation, counted from 1: RUN itself for the last one, else RUN/generation-NUMBER."""
+        return self if number == of else GenerationFolder(self.path / f"{_GENERATION}{number}")
+
     def log(self, row: LogRow) -> None:
-        """Add a row to log.jsonl and to the TensorBoard events; a row of the same stage and epoch is replaced."""
-        rows = {(r["stage"], r["epoch"]): r for r in self.rows()} | {(row["stage"], row["epoch"]): row}
+        """Add a row to log.jsonl and to the TensorBoard events; it replaces one of the same stage and epoch."""
+        rows = {_row_key(r): r for r in (*self.rows(), row)}
         write_atomic(self.log_file, "".join(json.dumps(dict(r)) + "\n" for r in rows.values()).encode())
         if self._writer is None:
             self._writer = SummaryWriter(self.path / "tensorboard")
         for name, value in row.items():
-            if name not in ("stage", "epoch") and not isinstance(value, str):
-                self._writer.add_scalar(f"{row['stage']}/{name}", value, int(row["epoch"]))
+            if name not in _ROW_KEY and not isinstance(value, str):
+                self._writer.add_scalar(f"{stage_title(row)}/{name}", value, int(row["epoch"]))
         self._writer.flush()
 
     def rows(self) -> list[LogRow]:
@@ -122,8 +138,8 @@ class RunDirectory:
 
     def _clear(self) -> None:
         # The config goes last: a folder that was half cleared is still known as a run.
-        for name in reversed(CONTENTS):
-            entry = self.path / name
+        generations = self.path.glob(f"{_GENERATION}*")
+        for entry in (*generations, *(self.path / name for name in reversed(CONTENTS))):
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
@@ -138,6 +154,15 @@ class RunDirectory:
                 f"{self.path} was started with other options ({'; '.join(changed[:_SHOWN])}); "
                 "leave them out to go on with it, or use --overwrite"
             )
+
+
+def stage_title(row: LogRow) -> str:
+    """The stage of a row, behind its generation where the run has several: "generation 2, stage1 round 1"."""
+    return f"generation {row['generation']}, {row['stage']}" if "generation" in row else str(row["stage"])
+
+
+def _row_key(row: LogRow) -> tuple[float | int | str | None, ...]:
+    return tuple(row.get(name) for name in _ROW_KEY)
 
 
 def _refuse_foreign(path: Path) -> None:

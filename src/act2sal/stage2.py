@@ -26,6 +26,7 @@ from act2sal.training_state import (
     epoch_generator,
     flip_flags,
     learning_rate,
+    one_cycle,
 )
 
 
@@ -76,7 +77,7 @@ class Stage2:
             FloatingPointError: the loss is no longer finite.
         """
         detector = detector.to(memory_format=torch.channels_last)
-        network, optimizer = self.fabric.setup(detector, sgd(detector, self.config))
+        network, optimizer = self.fabric.setup(detector, make_optimizer(detector, self.config))
         first = state.restore(network, optimizer)
         bank = LabelBank(self.bank_folder, epoch=first)
         network.train()
@@ -97,13 +98,13 @@ class Stage2:
     ) -> tuple[float, float]:
         """One pass over the photos; the mean loss and the mean absolute change of a label's pixel."""
         config = self.config
-        set_learning_rate(optimizer, config, epoch)
         generator = epoch_generator(self.seed, epoch)
         cut = batches(len(self.photos), config.batch_size, generator)
         total = torch.zeros(2, device=self.fabric.device)
         title = f"stage 2, epoch {epoch + 1}/{config.epochs}"
         with progress.bar(title, total=len(cut), quiet=quiet) as advance:
-            for batch in self._batches(bank, cut, generator):
+            for step, batch in enumerate(self._batches(bank, cut, generator)):
+                set_rates(optimizer, rate_at(config, epoch, (step + 0.5) / len(cut)), config)
                 loss, logits = self._step(network, optimizer, batch)
                 total += torch.stack([loss, self._rectify(bank, batch, logits, epoch)])
                 advance()
@@ -129,7 +130,7 @@ class Stage2:
     def _step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
     ) -> tuple[Tensor, Tensor]:
-        """One step of SGD; the loss and the logits made before it, both detached."""
+        """One step; the loss and the logits made before it, both detached."""
         with self.fabric.autocast():
             logits = network(batch.photos.contiguous(memory_format=torch.channels_last))
         logits = logits.float()
@@ -170,13 +171,16 @@ class Stage2:
         return torch.from_numpy(averaged)[:, None].to(label.device)
 
 
-def sgd(detector: Detector, config: Stage2Config) -> torch.optim.SGD:
-    """SGD with Nesterov momentum and a lower rate for the encoder (group 0) than for the rest (group 1)."""
+def make_optimizer(detector: Detector, config: Stage2Config) -> torch.optim.Optimizer:
+    """The optimiser, with the encoder's parameters in group 0 and the others in group 1."""
     encoder = list(detector.encoder.parameters())
     known = {id(parameter) for parameter in encoder}
     decoder = [parameter for parameter in detector.parameters() if id(parameter) not in known]
+    groups = [{"params": encoder}, {"params": decoder}]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(
-        [{"params": encoder}, {"params": decoder}],
+        groups,
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
@@ -184,8 +188,14 @@ def sgd(detector: Detector, config: Stage2Config) -> torch.optim.SGD:
     )
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: Stage2Config, epoch: int) -> None:
-    """Set the rates of `sgd` for an epoch counted from 0."""
-    rate = learning_rate(config.lr, epoch, config.milestones)
+def rate_at(config: Stage2Config, epoch: int, share: float) -> float:
+    """The decoder's learning rate in an epoch, counted from 0, of which `share` in [0, 1) is over."""
+    if config.optimizer == "adamw":
+        return one_cycle((epoch + share) / config.epochs, config.lr)
+    return learning_rate(config.lr, epoch, config.milestones)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rate: float, config: Stage2Config) -> None:
+    """Give the groups of `make_optimizer` their rates, the decoder's being `rate`."""
     for group, factor in zip(optimizer.param_groups, (config.encoder_lr_factor, 1.0), strict=True):
         group["lr"] = rate * factor

@@ -1,6 +1,7 @@
 """Where a training loop stands: written after every epoch, read when a run goes on."""
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,11 @@ from torch import nn
 from act2sal.images import write_atomic
 
 LogRow = Mapping[str, float | int | str]
-"""What one epoch measured: stage, epoch (from 1; 0 for a phase without epochs), seconds, loss, ..."""
+"""What one epoch measured: stage, epoch (from 1; 0 for a phase without epochs), seconds, loss, ...; the generation
+where a run has several."""
+
+WARMUP = 0.1
+"""Share of the steps in which the rate of `one_cycle` rises."""
 
 EpochLog = Callable[[LogRow], None]
 """Receives one row per epoch."""
@@ -70,3 +75,10 @@ def flip_flags(count: int, generator: torch.Generator) -> torch.Tensor:
 def learning_rate(base: float, epoch: int, milestones: tuple[int, ...]) -> float:
     """`base`, ten times lower from each of the `milestones` on (epochs counted from 0)."""
     return base * 0.1 ** sum(epoch >= milestone for milestone in milestones)
+
+
+def one_cycle(progress_share: float, peak: float) -> float:
+    """Learning rate after this share of the steps: a linear rise to `peak` in a tenth, then half a cosine to 0."""
+    if progress_share < WARMUP:
+        return peak * progress_share / WARMUP
+    return peak * (1 + math.cos(math.pi * (progress_share - WARMUP) / (1 - WARMUP))) / 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from act2sal.progress import clock_text
 from act2sal.report.curves import curve_svg
+from act2sal.run_directory import stage_title
 from act2sal.samples import Sample
 from act2sal.training_state import LogRow
 
@@ -105,7 +106,10 @@ def _supervision_notes(supervision: Mapping[str, str]) -> str:
 
 
 def _changed_epochs(rows: Sequence[LogRow]) -> set[int]:
-    return {int(row["epoch"]) for row in rows if row["stage"] == "stage2" and row.get("label_change", 0)}
+    """Epochs of stage 2, of the last generation, that changed labels."""
+    last = max((int(row.get("generation", 1)) for row in rows), default=1)
+    shown = [row for row in rows if row["stage"] == "stage2" and int(row.get("generation", last)) == last]
+    return {int(row["epoch"]) for row in shown if row.get("label_change", 0)}
 
 
 def _samples(samples: Sequence[Sample], changed: set[int]) -> str:
@@ -143,19 +147,20 @@ def _picture(path: Path | None, alt: str) -> str:
 
 def _curves(rows: Sequence[LogRow]) -> str:
     """Every measure of every stage over its epochs, in the order in which the stages began."""
-    points: dict[tuple[str, str], dict[int, float]] = {}
+    points: dict[tuple[str, str, str], dict[int, float]] = {}
     for row in rows:
         for measure in _MEASURES:
             if measure in row:
-                points.setdefault((str(row["stage"]), measure), {})[int(row["epoch"])] = float(row[measure])
+                key = (stage_title(row), str(row["stage"]), measure)
+                points.setdefault(key, {})[int(row["epoch"])] = float(row[measure])
     drawn = "".join(f'<div class="card">{_curve(*key, values)}</div>\n' for key, values in points.items())
     return f'<div class="curves">\n{drawn}</div>' if drawn else ""
 
 
-def _curve(stage: str, measure: str, values: Mapping[int, float]) -> str:
+def _curve(name: str, stage: str, measure: str, values: Mapping[int, float]) -> str:
     what, unit = _MEASURES[measure]
     equation = _EQUATIONS.get((stage, measure))
-    title = f"{_stage_name(stage)}: {what}" + (f" ({equation})" if equation else "")
+    title = f"{_stage_name(name)}: {what}" + (f" ({equation})" if equation else "")
     epochs = sorted(values)
     return curve_svg(epochs, [values[epoch] for epoch in epochs], title=title, unit=unit)
 
@@ -186,7 +191,7 @@ def _timings(rows: Sequence[LogRow]) -> str:
     seconds: dict[str, list[float]] = {}
     for row in rows:
         if "seconds" in row:
-            seconds.setdefault(str(row["stage"]), []).append(float(row["seconds"]))
+            seconds.setdefault(stage_title(row), []).append(float(row["seconds"]))
     if not seconds:
         return ""
     body = [

@@ -22,9 +22,7 @@ from act2sal.config import Stage1Config
 from act2sal.losses import bce_loss, iou_loss
 from act2sal.rectify import flip
 from act2sal.stage1.features import Features
-from act2sal.training_state import EpochLog, TrainingState, batches, epoch_generator, flip_flags
-
-WARMUP = 0.1
+from act2sal.training_state import EpochLog, TrainingState, batches, epoch_generator, flip_flags, one_cycle
 
 
 def fit_on_labels(
@@ -73,13 +71,6 @@ def fit_on_labels(
         log({"stage": name, "epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started})
         state.save(epoch + 1, module, optimizer)
     return network.eval()
-
-
-def one_cycle(progress_share: float, peak: float) -> float:
-    """Learning rate after this share of the steps: a linear rise to `peak` in a tenth, then half a cosine to 0."""
-    if progress_share < WARMUP:
-        return peak * progress_share / WARMUP
-    return peak * (1 + math.cos(math.pi * (progress_share - WARMUP) / (1 - WARMUP))) / 2
 
 
 def _epoch(

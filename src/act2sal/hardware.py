@@ -1,0 +1,21 @@
+"""The machine in one line, to stand beside figures."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+
+def hardware() -> str:
+    """Cores, processor, PyTorch and GPU: "2 cores, AMD EPYC, torch 2.15.0, GPU: none"."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return f"{os.cpu_count()} cores, {processor()}, torch {torch.__version__}, GPU: {gpu}"
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
