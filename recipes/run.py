@@ -9,12 +9,11 @@ import json
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from act2sal.config import TrainConfig, load_toml
 from act2sal.datasets import find_photos, mirror
-from act2sal.evaluate import evaluate
+from act2sal.evaluation import evaluate
 from act2sal.hardware import hardware
 from act2sal.images import write_atomic, write_gray_png
 from act2sal.pipeline import read_supervision
@@ -123,8 +122,9 @@ def act2sal(arguments: list[str]) -> None:
 
 def scored(maps: Path, masks: Path) -> dict[str, float]:
     """All scores of a folder of maps, to 4 decimals."""
-    scores = asdict(evaluate(maps, masks, quiet=True))
-    return {name: round(value, 4) for name, value in scores.items() if isinstance(value, float | int)}
+    scores = evaluate(maps, masks, quiet=True)
+    rounded = {name: round(value, 4) for name, value in scores.metrics().items()}
+    return {**rounded, "images": scores.counts.images, "resized": scores.counts.resized}
 
 
 def seconds_by_stage(log: Path) -> dict[str, float]:

@@ -13,6 +13,7 @@ PACKAGE = Path(act2sal.__file__).parent
 LAYERS = {
     0: {
         "allocator",
+        "compiled",
         "config",
         "datasets",
         "errors",
@@ -21,6 +22,7 @@ LAYERS = {
         "limits",
         "progress",
         "scenes",
+        "sod_sets",
         "version",
     },
     1: {
@@ -38,7 +40,7 @@ LAYERS = {
         "rivals",
         "training_state",
     },
-    2: {"evaluate", "predict", "pseudo_labels", "stage1", "stage2", "teacher"},
+    2: {"evaluation", "predict", "pseudo_labels", "stage1", "stage2", "teacher"},
     3: {
         "demo",
         "export",
@@ -48,6 +50,7 @@ LAYERS = {
         "reproduce",
         "run_directory",
         "samples",
+        "scoring",
         "serve",
     },
     4: {"cli"},

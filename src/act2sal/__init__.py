@@ -16,12 +16,13 @@ from act2sal.version import __version__
 
 if TYPE_CHECKING:
     from act2sal.config import PRESETS, TrainConfig
+    from act2sal.evaluation import evaluate
     from act2sal.images import read_photo
     from act2sal.labelling import label
     from act2sal.pipeline import train
     from act2sal.predict import Predictor
 
-__all__ = ["PRESETS", "Predictor", "TrainConfig", "__version__", "label", "read_photo", "train"]
+__all__ = ["PRESETS", "Predictor", "TrainConfig", "__version__", "evaluate", "label", "read_photo", "train"]
 
 
 def __getattr__(name: str) -> object:
@@ -33,6 +34,10 @@ def __getattr__(name: str) -> object:
         from act2sal.predict import Predictor
 
         return Predictor
+    if name == "evaluate":
+        from act2sal.evaluation import evaluate
+
+        return evaluate
     if name == "label":
         from act2sal.labelling import label
 

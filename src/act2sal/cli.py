@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
@@ -110,16 +110,40 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Score saliency maps against masks of the same names (values from py-sod-metrics)."""
+    """Score saliency maps against masks of the same names; values are those of py-sod-metrics.
 
-    maps: tyro.conf.Positional[Path]
-    """Folder of maps."""
-    masks: tyro.conf.Positional[Path]
-    """Folder of masks, binarised at > 127."""
+    act2sal evaluate MAPS MASKS scores one folder of maps, act2sal evaluate --table A=MAPS B=MAPS --masks MASKS
+    compares several on the images that all of them have. MASKS can be a folder of data sets (ECSSD, DUTS-TE, ...);
+    the maps of each then lie in a folder of the same name below MAPS. What follows ± is half of the 95 % interval, by
+    bootstrap over the images.
+    """
+
+    folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="MAPS MASKS")]] = ()
+    """Folder of maps and folder of masks."""
+    table: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=MAPS")] = ()
+    """Methods to compare, the others with the first; needs --masks."""
+    masks: Annotated[Path | None, tyro.conf.arg(metavar="MASKS")] = None
+    """Folder of masks for --table."""
+    ending: str = ""
+    """What the names of maps have behind those of masks, such as _HS."""
+    convention: Literal["standard", "a2s-code"] = "standard"
+    """a2s-code: also the published A2S code's own max F and S, under names of their own."""
+    format: Literal["terminal", "markdown", "latex", "html"] = "terminal"
+    """Of the table that is printed."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write the scores there."""
+    """Also write scores, intervals and counts there."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write one line per image there."""
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Also write precision-recall and F curves there, as PNG and SVG."""
+    worst: Annotated[int, tyro.conf.arg(metavar="K")] = 0
+    """Write a contact sheet of the K images with the lowest adaptive F."""
+    sheet: Annotated[Path, tyro.conf.arg(metavar="FILE.png")] = Path("worst.png")
+    """Where --worst writes; with several methods or data sets, their names are added."""
+    photos: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the photos for --worst."""
     workers: int = 0
-    """Processes; 0: one per core."""
+    """Threads; 0: one per core."""
     quiet: bool = False
     """No progress bar."""
 
@@ -217,14 +241,34 @@ def predict_command(arguments: Sequence[str]) -> int:
 def evaluate_command(arguments: Sequence[str]) -> int:
     """`act2sal evaluate`."""
     options = _parse(EvaluateOptions, arguments, "evaluate")
-    from act2sal.evaluate import evaluate
-    from act2sal.images import write_atomic
+    from act2sal import scoring
 
-    scores = evaluate(options.maps, options.masks, workers=options.workers, quiet=options.quiet)
-    print(scores)
+    maps, masks = _what_to_score(options)
+    jobs = scoring.jobs_of(maps, masks)
+    scored = scoring.score(jobs, ending=options.ending, workers=options.workers, quiet=options.quiet)
+    code = options.convention == "a2s-code"
+    if options.format == "terminal":
+        print(scoring.header(code=code), end="\n\n")
+    print(scoring.score_table(scored, options.format, code=code))
+    print(scoring.difference_table(scored, options.format, code=code), end="")
+    print(
+        *scoring.count_lines(scored),
+        sep="\n",
+        file=sys.stdout if options.format == "terminal" else sys.stderr,
+    )
     if options.json is not None:
-        write_atomic(options.json, scores.to_json().encode())
-    return OK if not scores.missing and not scores.unreadable else SOME_FAILED
+        scoring.write_json(options.json, scored)
+    if options.csv is not None:
+        scoring.write_csv(options.csv, scored)
+    if options.plot is not None:
+        scoring.write_plots(options.plot, scored)
+    if options.worst > 0:
+        for one in scored:
+            named = "-".join(part for part in (one.job.data_set, one.job.method) if part and len(scored) > 1)
+            sheet = options.sheet.with_stem(f"{options.sheet.stem}-{named}") if named else options.sheet
+            scoring.write_worst(sheet, one, options.worst, options.photos, ending=options.ending)
+    whole = all(not s.scores.counts.missing and not s.scores.counts.unreadable for s in scored)
+    return OK if whole else SOME_FAILED
 
 
 def convert_command(arguments: Sequence[str]) -> int:
@@ -277,6 +321,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _error(str(error), SOME_FAILED)
     except KeyboardInterrupt:
         return _error(f"interrupted; what was written stays{_how_to_go_on(given[0])}", SOME_FAILED)
+
+
+def _what_to_score(options: EvaluateOptions) -> tuple[dict[str, Path], Path]:
+    """The folder of maps of each method, and the masks."""
+    if options.table and options.masks is not None and not options.folders:
+        named = [entry.partition("=") for entry in options.table]
+        if all(name and folder for name, _, folder in named) and len({name for name, *_ in named}) == len(
+            named
+        ):
+            return {name: Path(folder) for name, _, folder in named}, options.masks
+        raise InputError("--table takes NAME=MAPS, each name once")
+    if len(options.folders) == 2 and not options.table and options.masks is None:
+        return {"": options.folders[0]}, options.folders[1]
+    raise InputError("give MAPS and MASKS, or --table NAME=MAPS ... with --masks MASKS")
 
 
 def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:

@@ -123,12 +123,14 @@ def refuse_collisions(photos: Sequence[Photo], targets: Sequence[Path]) -> None:
             raise DatasetError(f"{first} and {photo.path} would both be written to {target}")
 
 
-def pairs(maps: Path, masks: Path) -> Pairing:
+def pairs(maps: Path, masks: Path, *, ending: str = "") -> Pairing:
     """Pair the pictures in the folders `maps` and `masks` by relative path without suffix.
+
+    ending: what the maps' names have behind those of the masks, such as "_HS"; names without it stay as they are.
 
     Raises DatasetError: no pictures, or two in one folder that differ by suffix alone.
     """
-    by_name, masks_by_name = _by_stem(maps), _by_stem(masks)
+    by_name, masks_by_name = _by_stem(maps, ending), _by_stem(masks)
     return Pairing(
         pairs=[(by_name[n], masks_by_name[n]) for n in sorted(by_name.keys() & masks_by_name.keys())],
         maps_alone=[by_name[n] for n in sorted(by_name.keys() - masks_by_name.keys())],
@@ -306,10 +308,10 @@ def _folded(path: Path) -> str:
     return path.as_posix().casefold()
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, ending: str = "") -> dict[str, Path]:
     found: dict[str, Path] = {}
     for photo in find_photos(folder):
-        name = photo.relative.with_suffix("").as_posix()
+        name = photo.relative.with_suffix("").as_posix().removesuffix(ending)
         if name in found:
             raise DatasetError(f"{found[name]} and {photo.path} have the same name")
         found[name] = photo.path

@@ -2,11 +2,11 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from act2sal.config import PRESETS, Stage2Config, TrainConfig
-from act2sal.evaluate import evaluate
+from act2sal.evaluation import evaluate
 from act2sal.images import write_atomic
 from act2sal.pipeline import read_supervision, train
 from act2sal.predict import Predictor, predict
@@ -47,8 +47,7 @@ def demo(out: Path, *, quiet: bool = False) -> Path:
         "pseudo labels of the training scenes": (run / "labels", out / "train" / "masks"),
         "detector on other scenes": (out / "maps", out / "test" / "masks"),
     }
-    scores = {name: asdict(evaluate(maps, masks, quiet=True)) for name, (maps, masks) in rows.items()}
-    numbers = {n: {k: v for k, v in s.items() if isinstance(v, float)} for n, s in scores.items()}
+    numbers = {name: evaluate(maps, masks, quiet=True).metrics() for name, (maps, masks) in rows.items()}
     with RunDirectory(run) as directory:
         write_atomic(run / "scores.json", json.dumps(numbers, indent=1).encode())
         supervision = read_supervision(run / "detector.safetensors")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from act2sal.crf.compiled import Announce
+from act2sal.compiled import Announce
 from act2sal.crf.inference import Field, to_spin
 
 _COMPILING = threading.Lock()

@@ -7,7 +7,7 @@ its own neighbour.
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.crf.compiled import compiled
+from act2sal.compiled import compiled
 from act2sal.crf.lattice import build_lattice
 from act2sal.crf.simplex import BLOCK, CORNERS
 

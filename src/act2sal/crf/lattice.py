@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.crf.compiled import compiled
+from act2sal.compiled import compiled
 from act2sal.crf.simplex import BLOCK, CORNERS, elevate, round_to_lattice, sort_by_rank, weigh
 
 FEATURES = CORNERS - 1

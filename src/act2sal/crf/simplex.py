@@ -7,7 +7,7 @@ compiler turns loops of fixed length over such rows into vector instructions.
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.crf.compiled import compiled
+from act2sal.compiled import compiled
 
 CORNERS = 6
 BLOCK = 64

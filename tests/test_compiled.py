@@ -18,7 +18,7 @@ SOURCE = Path(crf.__file__).parent
 SCRIPT = """
 import numba.core.event
 import numpy as np
-from act2sal.crf import compiled, inference
+from act2sal import compiled, inference
 spin = np.empty(3, np.float32)
 with numba.core.event.install_listener("numba:compile", compiled.Announce("compiling")):
     inference.to_spin(np.array([0, 2, -200], np.float32), spin)

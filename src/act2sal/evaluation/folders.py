@@ -1,0 +1,181 @@
+"""Score the maps in a folder against the masks in another, on all cores."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from act2sal import progress
+from act2sal.datasets import DatasetError, Pairing, pairs
+from act2sal.evaluation.accumulator import REPLICATES, Accumulator
+from act2sal.evaluation.image_scores import MASK_THRESHOLD, ImageScores, score_map, score_prob
+from act2sal.evaluation.scores import Counts, ImageRow, Scores
+from act2sal.images import ImageError, read_photo
+
+_AHEAD = 8  # pairs in work per thread
+
+
+class Tally:
+    """Collects the scores of a set image by image: means, rows, counts, and the same without empty masks."""
+
+    def __init__(self, *, replicates: int = REPLICATES) -> None:
+        self._all, self._filled = (Accumulator(replicates=replicates) for _ in range(2))
+        self._rows: list[ImageRow] = []
+        self._filled_rows: list[ImageRow] = []
+        self._unreadable: list[str] = []
+        self._resized = self._constant = self._graded = 0
+
+    def add(self, image: ImageScores, name: str) -> None:
+        """Count an image under its name."""
+        row = ImageRow(name, image.measures)
+        self._all.add(image, name)
+        self._rows.append(row)
+        if not image.empty:
+            self._filled.add(image, name)
+            self._filled_rows.append(row)
+        self._resized += image.resized
+        self._constant += image.constant
+        self._graded += image.graded
+
+    def add_unreadable(self, line: str) -> None:
+        """Note a pair that cannot be read."""
+        self._unreadable.append(line)
+
+    def scores(self, *, missing: tuple[str, ...] = (), extra: tuple[str, ...] = ()) -> Scores:
+        """The scores of what was added so far.
+
+        Raises DatasetError: nothing was added.
+        """
+        if not self._rows:
+            raise DatasetError("there are no maps to score")
+        empty = len(self._rows) - len(self._filled_rows)
+        counts = Counts(
+            images=len(self._rows),
+            resized=self._resized,
+            constant=self._constant,
+            empty=empty,
+            graded=self._graded,
+            missing=missing,
+            extra=extra,
+            unreadable=tuple(self._unreadable),
+        )
+        totals = self._all.totals()
+        filled = None
+        if empty and self._filled_rows:
+            filled_counts = Counts(images=len(self._filled_rows))
+            filled = Scores.of(self._filled.totals(), filled_counts, tuple(self._filled_rows))
+        return Scores(
+            totals.scores, counts, totals.curves, tuple(self._rows), totals.replicates, without_empty=filled
+        )
+
+
+def evaluate(
+    maps: Path,
+    masks: Path,
+    *,
+    ending: str = "",
+    only: frozenset[str] | None = None,
+    replicates: int = REPLICATES,
+    workers: int = 0,
+    quiet: bool = False,
+) -> Scores:
+    """Score the maps in a folder against the masks in another, paired by relative path without suffix.
+
+    A map of another size than its mask is resized to it, bilinear. Colour is read as grey. The scores do not
+    depend on `workers`.
+
+    Args:
+        maps: 8-bit saliency maps.
+        masks: masks, foreground where the grey value is above `MASK_THRESHOLD`.
+        ending: what the names of the maps have behind those of the masks, such as "_HS".
+        only: names (relative path without suffix) to keep to; None: all.
+        replicates: of the bootstrap behind the confidence intervals; 0: none.
+        workers: threads; 0: one per core.
+        quiet: no progress bar.
+
+    Raises:
+        DatasetError: a folder holds no pictures or two of the same name, or no pair can be scored.
+    """
+    pairing = pairs(maps, masks, ending=ending)
+    found = {_name(mask, masks): (map_, mask) for map_, mask in pairing.pairs}
+    kept = {name: files for name, files in found.items() if only is None or name in only}
+    tally = Tally(replicates=replicates)
+    with progress.bar("evaluate", total=len(kept), quiet=quiet) as advance:
+        for name, result in zip(kept, _scored(kept.values(), workers), strict=True):
+            if isinstance(result, ImageScores):
+                tally.add(result, name)
+            else:
+                tally.add_unreadable(result)
+            advance()
+    try:
+        return tally.scores(**_alone(pairing, maps, masks))
+    except DatasetError as error:
+        message = f"no map in {maps} can be scored with a mask of the same name in {masks}"
+        raise DatasetError(message) from error
+
+
+def names_of(maps: Path, masks: Path, *, ending: str = "") -> frozenset[str]:
+    """Names (relative path without suffix) of the masks that have a map.
+
+    Raises DatasetError: see `evaluate`.
+    """
+    return frozenset(_name(mask, masks) for _, mask in pairs(maps, masks, ending=ending).pairs)
+
+
+def evaluate_pairs(pairs_of_arrays: Iterable[tuple[NDArray[np.floating], NDArray[np.bool_]]]) -> Scores:
+    """Score pairs of prob (H, W) float in [0, 1] and mask (h, w) bool, as if each prob had been saved in 8 bits.
+
+    Raises:
+        DatasetError: there is no pair.
+        ValueError: values outside [0, 1].
+    """
+    tally = Tally()
+    for number, (prob, mask) in enumerate(pairs_of_arrays):
+        tally.add(score_prob(prob, mask), str(number))
+    return tally.scores()
+
+
+def _scored(files: Iterable[tuple[Path, Path]], workers: int) -> Iterator[ImageScores | str]:
+    """Scores of each pair in order, or one line that says what cannot be read; few pairs are held at a time."""
+    threads = workers or os.cpu_count() or 1
+    score_map(np.zeros((2, 2), np.uint8), np.eye(2, dtype=bool))  # compiles: Numba's cache is not for threads
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[ImageScores | str]] = deque()
+        for pair in files:
+            ahead.append(pool.submit(_score_files, *pair))
+            if len(ahead) >= _AHEAD * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _score_files(map_file: Path, mask_file: Path) -> ImageScores | str:
+    try:
+        pixels, grey = _read_grey(map_file), _read_grey(mask_file)
+    except ImageError as error:
+        return str(error)
+    low, high = int(grey.min()), int(grey.max())
+    graded = bool(((grey != low) & (grey != high)).any())
+    return score_map(pixels, grey > MASK_THRESHOLD, graded=graded)
+
+
+def _read_grey(path: Path) -> NDArray[np.uint8]:
+    """A picture as (H, W) uint8; grey values stay as they are."""
+    return np.array(Image.fromarray(read_photo(path)).convert("L"))
+
+
+def _name(mask: Path, masks: Path) -> str:
+    return mask.relative_to(masks).with_suffix("").as_posix()
+
+
+def _alone(pairing: Pairing, maps: Path, masks: Path) -> dict[str, tuple[str, ...]]:
+    """Masks and maps without a partner, by relative path."""
+    return {
+        "missing": tuple(path.relative_to(masks).as_posix() for path in pairing.masks_alone),
+        "extra": tuple(path.relative_to(maps).as_posix() for path in pairing.maps_alone),
+    }

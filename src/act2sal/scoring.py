@@ -1,0 +1,199 @@
+"""`act2sal evaluate`: one or several methods, on one or several data sets, as table, files, curves and pictures."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from act2sal.datasets import DatasetError, find_photos, pairs
+from act2sal.evaluation import (
+    CODE_CONVENTIONS,
+    CONVENTIONS,
+    PUBLISHED_CODE,
+    STANDARD,
+    Scores,
+    difference,
+    evaluate,
+    names_of,
+)
+from act2sal.images import write_atomic
+from act2sal.report.contact_sheet import cell_of, write_sheet
+from act2sal.report.score_plots import write_curves
+from act2sal.report.score_table import HEADINGS, TableFormat, score_text, table
+from act2sal.sod_sets import find_sod_sets
+
+COMPARED = "f_adaptive"
+"""The score by which images are the worst."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Maps of a method to score on a data set."""
+
+    method: str
+    data_set: str
+    maps: Path
+    masks: Path
+    photos: Path | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A job and its scores."""
+
+    job: Job
+    scores: Scores
+
+
+def jobs_of(maps: Mapping[str, Path], masks: Path) -> list[Job]:
+    """What to score: the maps of each method against `masks`, a folder of masks or of known data sets.
+
+    Below a folder of data sets (`sod_sets.find_sod_sets`), the maps of a set lie in `MAPS/FOLDER`, the set's folder
+    by its own name.
+
+    Raises DatasetError: none of the sets has maps.
+    """
+    sets = find_sod_sets(masks)
+    if not sets:
+        return [Job(method, "", folder, masks) for method, folder in maps.items()]
+    jobs = [
+        Job(method, found.sod_set.name, folder / found.folder.name, found.masks, found.photos)
+        for found in sets
+        for method, folder in maps.items()
+        if (folder / found.folder.name).is_dir()
+    ]
+    if not jobs:
+        folders = ", ".join(found.folder.name for found in sets)
+        raise DatasetError(f"{masks} holds data sets ({folders}), but no maps lie in folders of these names")
+    return jobs
+
+
+def score(jobs: Sequence[Job], *, ending: str, workers: int, quiet: bool) -> list[Scored]:
+    """Score all jobs; methods are compared on the images of a set that all of them have.
+
+    Raises DatasetError: see `evaluate`.
+    """
+    scored = []
+    for job in jobs:
+        rivals = [other for other in jobs if other.masks == job.masks]
+        shared = frozenset.intersection(*(names_of(o.maps, o.masks, ending=ending) for o in rivals))
+        only = shared if len(rivals) > 1 else None
+        result = evaluate(job.maps, job.masks, ending=ending, only=only, workers=workers, quiet=quiet)
+        scored.append(Scored(job, result))
+    return scored
+
+
+def score_names(*, code: bool) -> tuple[str, ...]:
+    """The scores to show: the standard ones, and with `code` those of the published code."""
+    return (*STANDARD, *PUBLISHED_CODE) if code else STANDARD
+
+
+def header(*, code: bool) -> str:
+    """The conventions, one line each."""
+    return "\n".join((*CONVENTIONS, *(CODE_CONVENTIONS if code else ())))
+
+
+def score_table(scored: Sequence[Scored], style: TableFormat, *, code: bool) -> str:
+    """Scores with half of the width of their 95 % interval; a second row where masks without foreground were met."""
+    names = score_names(code=code)
+    rows = []
+    for one in scored:
+        rows.append([_title(one.job), *(_with_interval(one.scores, n) for n in names), _images(one.scores)])
+        filled = one.scores.without_empty
+        if filled is not None:
+            title = f"{_title(one.job)}, masks with foreground"
+            rows.append([title, *(_with_interval(filled, n) for n in names), _images(filled)])
+    return table(["", *(HEADINGS[n] for n in names), "images"], rows, style)
+
+
+def difference_table(scored: Sequence[Scored], style: TableFormat, *, code: bool) -> str:
+    """Each method against the first on the same data set: paired difference, its interval, images won; or nothing."""
+    rows = []
+    for one in scored:
+        first = next(other for other in scored if other.job.masks == one.job.masks)
+        if first is one:
+            continue
+        for name in score_names(code=code):
+            gap = difference(one.scores, first.scores, name)
+            low, high = gap.interval
+            won = "" if gap.ours_better is None else f"{gap.ours_better} : {gap.theirs_better}"
+            cells = [f"{gap.value:+.4f}", f"[{low:+.4f}, {high:+.4f}]", won]
+            rows.append([f"{_title(one.job)} - {first.job.method}", HEADINGS[name], *cells])
+    if not rows:
+        return ""
+    return table(["", "score", "difference", "95 % interval", "images better : worse"], rows, style)
+
+
+def count_lines(scored: Sequence[Scored]) -> list[str]:
+    """What was met in each set, one line each."""
+    return [
+        f"{_title(one.job)}: {line}" if _title(one.job) else line
+        for one in scored
+        for line in one.scores.counts.lines()
+    ]
+
+
+def write_json(path: Path, scored: Sequence[Scored]) -> None:
+    """All scores, intervals and counts: of the one job, or by the name of each."""
+    if len(scored) == 1:
+        text = scored[0].scores.to_json()
+    else:
+        text = json.dumps({_title(s.job): json.loads(s.scores.to_json()) for s in scored}, indent=2) + "\n"
+    write_atomic(path, text.encode())
+
+
+def write_csv(path: Path, scored: Sequence[Scored]) -> None:
+    """One line per image: method, data set, image and what was measured of it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "data set", "image", *asdict(scored[0].scores.rows[0].measures)])
+    for one in scored:
+        for row in one.scores.rows:
+            values = [f"{value:.6f}" for value in asdict(row.measures).values()]
+            writer.writerow([one.job.method, one.job.data_set, row.name, *values])
+    write_atomic(path, text.getvalue().encode())
+
+
+def write_plots(folder: Path, scored: Sequence[Scored]) -> list[Path]:
+    """Precision-recall and F curves: in `folder`, or in a folder of each data set; returns the files."""
+    files = []
+    for data_set in dict.fromkeys(one.job.data_set for one in scored):
+        curves = {s.job.method or "maps": s.scores.curves for s in scored if s.job.data_set == data_set}
+        files += write_curves(folder / data_set if data_set else folder, curves)
+    return files
+
+
+def write_worst(path: Path, one: Scored, count: int, photos: Path | None, *, ending: str) -> None:
+    """A contact sheet of the images with the lowest adaptive F: photo, mask, map; written as PNG."""
+    job = one.job
+    pairing = pairs(job.maps, job.masks, ending=ending)
+    files = {mask.relative_to(job.masks).with_suffix("").as_posix(): (m, mask) for m, mask in pairing.pairs}
+    folder = photos or job.photos
+    found = (
+        {}
+        if folder is None
+        else {photo.relative.with_suffix("").as_posix(): photo.path for photo in find_photos(folder)}
+    )
+    worst = sorted(one.scores.rows, key=lambda row: (getattr(row.measures, COMPARED), -row.measures.mae))
+    rows = []
+    for row in worst[:count]:
+        map_file, mask_file = files[row.name]
+        caption = f"F {row.measures.f_adaptive:.3f}  MAE {row.measures.mae:.3f}"
+        cells = (found.get(row.name), row.name), (mask_file, ""), (map_file, caption)
+        rows.append([cell_of(file, text) for file, text in cells])
+    write_sheet(path, ["photo", "mask", "map"], rows)
+
+
+def _title(job: Job) -> str:
+    return ", ".join(part for part in (job.data_set, job.method) if part)
+
+
+def _with_interval(scores: Scores, name: str) -> str:
+    low, high = scores.interval(name)
+    return f"{score_text(scores.values[name])} ±{score_text((high - low) / 2)}"
+
+
+def _images(scores: Scores) -> str:
+    return str(scores.counts.images)
