@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import py_sod_metrics
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from act2sal.datasets import DatasetError
 from act2sal.evaluation import (
     STANDARD,
     Accumulator,
+    Tally,
     difference,
     evaluate,
     evaluate_pairs,
@@ -355,6 +357,16 @@ def test_probabilities_outside_their_range_are_refused() -> None:
     for value in (1.5, -0.1, np.nan):
         with pytest.raises(ValueError, match=r"\[0, 1\]"):
             score_prob(np.full((2, 2), value), left_half(2, 2))
+    with pytest.raises(ValueError, match=r"need \(H, W\), not \(1, 2, 2\)"):
+        score_prob(np.zeros((1, 2, 2)), left_half(2, 2))
+
+
+def test_a_tally_in_a_loop_equals_the_whole_set() -> None:
+    pairs = [(pixels / np.float32(255), mask) for pixels, mask in random_pairs(4)]
+    tally = Tally()
+    for prob, mask in pairs:
+        tally.add(torch.from_numpy(prob), torch.from_numpy(mask))
+    assert tally.scores().to_json() == evaluate_pairs(pairs).to_json()
 
 
 @settings(deadline=None, max_examples=60)
@@ -379,3 +391,23 @@ def test_published_maps_reach_the_published_scores(data_dir: Path, tmp_path: Pat
     assert scores.counts.images == 100
     assert scores.f_adaptive == pytest.approx(0.623, abs=0.05)  # Table II, over all 1,000 photos
     assert scores.mae == pytest.approx(0.228, abs=0.02)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("method", "name"), [("HS", "ecssd_dev"), ("RBD", "sod_dev"), ("RBD", "pascal_s_dev")]
+)
+def test_equals_py_sod_metrics_on_real_maps(method: str, name: str, data_dir: Path) -> None:
+    """17 of each set, 51 in all; the masks of PASCAL-S are graded."""
+    maps = sorted((data_dir / name / "published_maps" / method).iterdir())[::8][:17]
+    masks = {path.stem: path for path in (data_dir / name / "masks").iterdir()}
+    pairs = []
+    for path in maps:
+        mask = np.asarray(Image.open(masks[path.stem]).convert("L")) > 127
+        pixels = np.asarray(Image.open(path).convert("L"))
+        if pixels.shape != mask.shape:
+            pixels = np.asarray(cv2.resize(pixels, mask.shape[::-1]))
+        pairs.append((pixels, mask))
+    assert len(pairs) == 17
+    found = evaluate_pairs((pixels / np.float32(255), mask) for pixels, mask in pairs)
+    assert found.metrics() == pytest.approx(reference(pairs), abs=1e-9)

@@ -93,6 +93,7 @@ def test_data_sets_are_found_below_one_root(tmp_path: Path) -> None:
     assert "ECSSD" in titles
     assert "PASCAL-S" in titles
     assert "DUT-OMRON" not in titles
+    assert "PASCAL-S: 850 images as published; test; Li et al., CVPR 2014" in done.stdout
 
 
 def test_every_known_set_has_its_facts() -> None:

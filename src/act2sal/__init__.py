@@ -16,13 +16,23 @@ from act2sal.version import __version__
 
 if TYPE_CHECKING:
     from act2sal.config import PRESETS, TrainConfig
-    from act2sal.evaluation import evaluate
+    from act2sal.evaluation import Tally, evaluate
     from act2sal.images import read_photo
     from act2sal.labelling import label
     from act2sal.pipeline import train
     from act2sal.predict import Predictor
 
-__all__ = ["PRESETS", "Predictor", "TrainConfig", "__version__", "evaluate", "label", "read_photo", "train"]
+__all__ = [
+    "PRESETS",
+    "Predictor",
+    "Tally",
+    "TrainConfig",
+    "__version__",
+    "evaluate",
+    "label",
+    "read_photo",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -34,10 +44,10 @@ def __getattr__(name: str) -> object:
         from act2sal.predict import Predictor
 
         return Predictor
-    if name == "evaluate":
-        from act2sal.evaluation import evaluate
+    if name in ("Tally", "evaluate"):
+        from act2sal import evaluation
 
-        return evaluate
+        return getattr(evaluation, name)
     if name == "label":
         from act2sal.labelling import label
 

@@ -22,7 +22,7 @@ from act2sal.images import write_atomic
 from act2sal.report.contact_sheet import cell_of, write_sheet
 from act2sal.report.score_plots import write_curves
 from act2sal.report.score_table import HEADINGS, TableFormat, score_text, table
-from act2sal.sod_sets import find_sod_sets
+from act2sal.sod_sets import SodSet, find_sod_sets
 
 COMPARED = "f_adaptive"
 """The score by which images are the worst."""
@@ -30,13 +30,14 @@ COMPARED = "f_adaptive"
 
 @dataclass(frozen=True)
 class Job:
-    """Maps of a method to score on a data set."""
+    """Maps of a method to score on a data set; facts: of a known set, one line."""
 
     method: str
     data_set: str
     maps: Path
     masks: Path
     photos: Path | None = None
+    facts: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,21 @@ def jobs_of(maps: Mapping[str, Path], masks: Path) -> list[Job]:
     if not sets:
         return [Job(method, "", folder, masks) for method, folder in maps.items()]
     jobs = [
-        Job(method, found.sod_set.name, folder / found.folder.name, found.masks, found.photos)
-        for found in sets
+        Job(method, known.sod_set.name, maps_of_set, known.masks, known.photos, facts_of(known.sod_set))
+        for known in sets
         for method, folder in maps.items()
-        if (folder / found.folder.name).is_dir()
+        if (maps_of_set := folder / known.folder.name).is_dir()
     ]
     if not jobs:
-        folders = ", ".join(found.folder.name for found in sets)
+        folders = ", ".join(known.folder.name for known in sets)
         raise DatasetError(f"{masks} holds data sets ({folders}), but no maps lie in folders of these names")
     return jobs
+
+
+def facts_of(sod_set: SodSet) -> str:
+    """Size, split, source and note of a known data set."""
+    facts = (f"{sod_set.images} images as published", sod_set.split, sod_set.source, sod_set.note)
+    return "; ".join(fact for fact in facts if fact)
 
 
 def score(jobs: Sequence[Job], *, ending: str, workers: int, quiet: bool) -> list[Scored]:
@@ -127,8 +134,9 @@ def difference_table(scored: Sequence[Scored], style: TableFormat, *, code: bool
 
 
 def count_lines(scored: Sequence[Scored]) -> list[str]:
-    """What was met in each set, one line each."""
-    return [
+    """What is known of each data set and what was met in it, one line each."""
+    known = {one.job.data_set: one.job.facts for one in scored if one.job.facts}
+    return [f"{name}: {facts}" for name, facts in known.items()] + [
         f"{_title(one.job)}: {line}" if _title(one.job) else line
         for one in scored
         for line in one.scores.counts.lines()

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from act2sal import progress
@@ -21,7 +21,15 @@ _AHEAD = 8  # pairs in work per thread
 
 
 class Tally:
-    """Collects the scores of a set image by image: means, rows, counts, and the same without empty masks."""
+    """Scores a set image by image, as in a training loop; no image is kept.
+
+        tally = Tally()
+        for prob, mask in validation:
+            tally.add(prob, mask)
+        print(tally.scores())
+
+    replicates: of the bootstrap behind the confidence intervals; 0: none.
+    """
 
     def __init__(self, *, replicates: int = REPLICATES) -> None:
         self._all, self._filled = (Accumulator(replicates=replicates) for _ in range(2))
@@ -30,8 +38,17 @@ class Tally:
         self._unreadable: list[str] = []
         self._resized = self._constant = self._graded = 0
 
-    def add(self, image: ImageScores, name: str) -> None:
-        """Count an image under its name."""
+    def add(self, prob: ArrayLike, mask: ArrayLike, name: str = "") -> None:
+        """Score prob (H, W) float in [0, 1] against mask (h, w) bool, as if the map had been saved in 8 bits.
+
+        `name` tells the image from others; without one its place in the sequence does.
+
+        Raises ValueError: values outside [0, 1], or maps that are not two-dimensional.
+        """
+        self.add_scored(score_prob(np.asarray(prob), np.asarray(mask)), name or str(len(self._rows)))
+
+    def add_scored(self, image: ImageScores, name: str) -> None:
+        """Count an image that is scored already under its name."""
         row = ImageRow(name, image.measures)
         self._all.add(image, name)
         self._rows.append(row)
@@ -108,7 +125,7 @@ def evaluate(
     with progress.bar("evaluate", total=len(kept), quiet=quiet) as advance:
         for name, result in zip(kept, _scored(kept.values(), workers), strict=True):
             if isinstance(result, ImageScores):
-                tally.add(result, name)
+                tally.add_scored(result, name)
             else:
                 tally.add_unreadable(result)
             advance()
@@ -135,8 +152,8 @@ def evaluate_pairs(pairs_of_arrays: Iterable[tuple[NDArray[np.floating], NDArray
         ValueError: values outside [0, 1].
     """
     tally = Tally()
-    for number, (prob, mask) in enumerate(pairs_of_arrays):
-        tally.add(score_prob(prob, mask), str(number))
+    for prob, mask in pairs_of_arrays:
+        tally.add(prob, mask)
     return tally.scores()
 
 

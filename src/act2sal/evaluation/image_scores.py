@@ -121,11 +121,13 @@ def score_map(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], *, graded: boo
 def score_prob(prob: NDArray[np.floating], mask: NDArray[np.bool_]) -> ImageScores:
     """Score prob (H, W) float in [0, 1] against mask (h, w) bool, as if it had been saved in 8 bits.
 
-    Raises ValueError: values outside [0, 1] or not finite.
+    Raises ValueError: values outside [0, 1] or not finite, or maps that are not two-dimensional.
     """
+    if prob.ndim != 2 or mask.ndim != 2:
+        raise ValueError(f"a map and its mask need (H, W), not {prob.shape} and {mask.shape}")
     if not (np.isfinite(prob).all() and prob.min() >= 0 and prob.max() <= 1):
         raise ValueError("a saliency map needs values in [0, 1]")
-    return score_map(np.round(prob * 255).astype(np.uint8), mask)
+    return score_map(np.round(prob * 255).astype(np.uint8), mask.astype(bool))
 
 
 def _curves(selected: Selected, area: int, counts: LevelCounts) -> Curves:

@@ -30,6 +30,7 @@ PUBLISHED_CODE = ("code_f_max", "code_s_measure")
 
 CONVENTIONS = (
     "maps: grey, stretched to [0, 1] one by one (min-max), resized to the mask where needed (bilinear)",
+    "   a constant map keeps its value; a missing or unreadable one is named and left out",
     "masks: foreground above 127; an image without foreground scores 0 in F, weighted F and IoU",
     "F: beta^2 = 0.3; f_adaptive at min(2 mean, 1), >=; f_mean, f_max: mean and maximum, over the thresholds",
     "   0..255, of the curve averaged over the images; f_weighted: beta^2 = 1 (Margolin et al., 2014)",
