@@ -3,22 +3,27 @@
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def table(name: str) -> str:
-    spec = importlib.util.spec_from_file_location("table", ROOT / "recipes" / "table.py")
+def recipe_module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.table(name)
+    return module
 
 
 def test_the_results_are_those_of_the_recipe() -> None:
-    assert table("duts3000-densenet-mobilenet-seed0") in README
+    assert recipe_module("table").table("duts3000-densenet-mobilenet-seed0") in README
+
+
+def test_the_scores_of_published_maps_are_those_measured() -> None:
+    assert recipe_module("published_maps").markdown() in README
 
 
 def test_every_make_target_it_names_exists() -> None:
