@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -98,6 +99,8 @@ class PredictOptions:
     """Folder of the maps."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
     """Run directory or model file; None: the detector that ships with the package."""
+    method: Literal["a2s", "rbd"] = "a2s"
+    """a2s: the detector; rbd: Zhu et al., CVPR 2014, hand-crafted, without any weights."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0
@@ -224,12 +227,17 @@ def label_command(arguments: Sequence[str]) -> int:
 def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
-    from act2sal.predict import Predictor, predict
+    from act2sal import classical
+    from act2sal.predict import Outcome, Predictor, predict, predict_by
 
-    outcome = predict(
+    write: Callable[..., Outcome]
+    if options.method == "a2s":
+        write = partial(predict, predictor=Predictor.load(options.model, device=options.device))
+    else:
+        write = partial(predict_by, method=classical.METHODS[options.method])
+    outcome = write(
         options.inputs,
         options.out,
-        Predictor.load(options.model, device=options.device),
         workers=options.workers,
         overwrite=options.overwrite,
         quiet=options.quiet,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from act2sal import progress
 from act2sal.allocator import keep_freed_memory
 from act2sal.checkpoint import CheckpointError, load_detector, read_metadata
+from act2sal.classical.superpixels import SaliencyMethod
 from act2sal.datasets import Photo, find_photos, mirror, refuse_collisions
 from act2sal.detector import Detector
 from act2sal.encoder_weights import BUILTIN_PATH
@@ -123,12 +124,7 @@ def predict(
         DatasetError: an input holds no photo, or a map would replace a photo or the map of another.
         FileExistsError: a map is there already and `overwrite` is not set.
     """
-    photos = [photo for root in inputs for photo in find_photos(root, outside=out)]
-    targets = mirror(photos, out)
-    refuse_collisions(photos, targets)
-    existing = next((t for t in targets if t.exists()), None)
-    if existing is not None and not overwrite:
-        raise FileExistsError(f"{existing} exists already; --overwrite replaces it")
+    photos, targets = planned(inputs, out, overwrite=overwrite)
     failures: list[str] = []
     threads = workers or os.cpu_count() or 1
     with (
@@ -145,6 +141,53 @@ def predict(
         for write in writes:
             write.result()
     return Outcome(len(photos) - len(failures), failures)
+
+
+def predict_by(
+    inputs: Sequence[Path],
+    out: Path,
+    method: SaliencyMethod,
+    *,
+    workers: int = 0,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Write the maps of a method that needs no network, such as `classical.rbd`; otherwise as `predict`."""
+    photos, targets = planned(inputs, out, overwrite=overwrite)
+    failures: list[str] = []
+
+    def write(photo: Photo, target: Path) -> ImageError | None:
+        try:
+            pixels = read_photo(photo.path)
+        except ImageError as error:
+            return error
+        write_gray_png(target, np.round(method(pixels) * 255).astype(np.uint8))
+        return None
+
+    with (
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+        progress.bar("predict", total=len(photos), quiet=quiet) as advance,
+    ):
+        for error in pool.map(write, photos, targets):
+            if error is not None:
+                logger.warning("%s", error)
+                failures.append(str(error))
+            advance()
+    return Outcome(len(photos) - len(failures), failures)
+
+
+def planned(inputs: Sequence[Path], out: Path, *, overwrite: bool) -> tuple[list[Photo], list[Path]]:
+    """The photos of all inputs and where their maps go.
+
+    Raises DatasetError, FileExistsError: see `predict`.
+    """
+    photos = [photo for root in inputs for photo in find_photos(root, outside=out)]
+    targets = mirror(photos, out)
+    refuse_collisions(photos, targets)
+    existing = next((t for t in targets if t.exists()), None)
+    if existing is not None and not overwrite:
+        raise FileExistsError(f"{existing} exists already; --overwrite replaces it")
+    return photos, targets
 
 
 _Small = tuple[NDArray[np.uint8], tuple[int, int]]
