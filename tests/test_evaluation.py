@@ -318,6 +318,13 @@ def test_intervals_are_as_wide_as_theory_has_them() -> None:
     assert high - low == pytest.approx(2 * 1.96 * spread / 20, rel=0.1)
 
 
+def test_without_a_bootstrap_there_are_no_intervals(tmp_path: Path) -> None:
+    maps, masks = save(tmp_path, random_pairs(2))
+    scores = evaluate(maps, masks, replicates=0, quiet=True)
+    assert np.isnan(scores.interval("mae")).all()
+    assert "[" not in repr(scores)
+
+
 def test_memory_of_an_accumulator_does_not_grow() -> None:
     accumulator = Accumulator(replicates=10)
     image = score_prob(left_half().astype(np.float32), left_half())

@@ -6,12 +6,12 @@ scored on the same images share them and their difference can be read off replic
 """
 
 import zlib
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.evaluation.image_scores import CURVES, MEASURES, Curves, ImageScores, Measures
+from act2sal.evaluation.image_scores import CURVES, MEASURES, Curves, ImageScores
 from act2sal.evaluation.measures import BETA_SQUARED, Curve
 
 REPLICATES = 1000
@@ -26,9 +26,8 @@ _NEEDED = ("f", "e", "code_precision", "code_recall")
 
 @dataclass(frozen=True)
 class Totals:
-    """Of n images: scores: by name; curves: means; replicates: (R,) of each score, NaN where no image was drawn."""
+    """scores: by name; curves: means; replicates: (R,) of each score, NaN where no image was drawn."""
 
-    images: int
     scores: dict[str, float]
     curves: Curves
     replicates: dict[str, NDArray[np.float64]]
@@ -79,7 +78,7 @@ class Accumulator:
         scores = dict(zip(MEASURES, mean[: len(MEASURES)].tolist(), strict=True))
         maxima = _maxima(curves.f, curves.e, curves.code_precision, curves.code_recall)
         scores |= {name: float(values[0]) for name, values in maxima.items()}
-        return Totals(self.images, scores, curves, self._replicates())
+        return Totals(scores, curves, self._replicates())
 
     def _flush(self) -> None:
         if self._rows:
@@ -93,11 +92,6 @@ class Accumulator:
             means, np.cumsum([len(MEASURES), *(_CURVE_LENGTHS[n] for n in _NEEDED[:-1])]), axis=1
         )
         return dict(zip(MEASURES, measures.T, strict=True)) | _maxima(*curves)
-
-
-def measures_of(scores: dict[str, float]) -> Measures:
-    """The means by name as `Measures`."""
-    return Measures(**{field.name: scores[field.name] for field in fields(Measures)})
 
 
 def _maxima(f: Curve, e: Curve, code_precision: Curve, code_recall: Curve) -> dict[str, NDArray[np.float64]]:

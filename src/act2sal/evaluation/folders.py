@@ -81,14 +81,11 @@ class Tally:
             extra=extra,
             unreadable=tuple(self._unreadable),
         )
-        totals = self._all.totals()
         filled = None
         if empty and self._filled_rows:
             filled_counts = Counts(images=len(self._filled_rows))
             filled = Scores.of(self._filled.totals(), filled_counts, tuple(self._filled_rows))
-        return Scores(
-            totals.scores, counts, totals.curves, tuple(self._rows), totals.replicates, without_empty=filled
-        )
+        return Scores.of(self._all.totals(), counts, tuple(self._rows), filled)
 
 
 def evaluate(

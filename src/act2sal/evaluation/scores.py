@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,13 +98,19 @@ class Scores:
     counts: Counts
     curves: Curves
     rows: tuple[ImageRow, ...]
-    replicates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    without_empty: "Scores | None" = None
+    replicates: Mapping[str, NDArray[np.float64]]
+    without_empty: "Scores | None"
 
     @classmethod
-    def of(cls, totals: Totals, counts: Counts, rows: tuple[ImageRow, ...]) -> "Scores":
+    def of(
+        cls,
+        totals: Totals,
+        counts: Counts,
+        rows: tuple[ImageRow, ...],
+        without_empty: "Scores | None" = None,
+    ) -> "Scores":
         """The scores of an accumulator's totals."""
-        return cls(totals.scores, counts, totals.curves, rows, totals.replicates)
+        return cls(totals.scores, counts, totals.curves, rows, totals.replicates, without_empty)
 
     def __getattr__(self, name: str) -> float:
         if name in SCORES:
@@ -112,7 +118,7 @@ class Scores:
         raise AttributeError(f"Scores has no {name!r}; scores: {', '.join(SCORES)}")
 
     def interval(self, name: str) -> tuple[float, float]:
-        """The 95 % confidence interval of a score, by bootstrap over the images."""
+        """The 95 % confidence interval of a score, by bootstrap over the images; NaN where none was asked for."""
         return _percentiles(self.replicates[name])
 
     def metrics(self) -> dict[str, float]:
@@ -123,7 +129,11 @@ class Scores:
         """Scores, intervals and counts as a JSON object."""
         content = {
             "scores": dict(self.values),
-            "intervals_95": {name: self.interval(name) for name in self.replicates},
+            "intervals_95": {
+                name: self.interval(name)
+                for name in self.replicates
+                if np.isfinite(self.interval(name)).all()
+            },
             "counts": asdict(self.counts),
             "conventions": [*CONVENTIONS, *CODE_CONVENTIONS],
         }
@@ -136,10 +146,8 @@ class Scores:
         return "\n".join([*rows, *self.counts.lines()])
 
     def _plus(self, name: str) -> str:
-        if name not in self.replicates:
-            return ""
         low, high = self.interval(name)
-        return f"  [{low:.4f}, {high:.4f}]"
+        return f"  [{low:.4f}, {high:.4f}]" if np.isfinite(low) else ""
 
 
 @dataclass(frozen=True)
@@ -172,6 +180,8 @@ def difference(ours: Scores, theirs: Scores, name: str) -> Difference:
 
 
 def _percentiles(replicates: NDArray[np.float64]) -> tuple[float, float]:
+    if not np.isfinite(replicates).any():
+        return float("nan"), float("nan")
     low, high = np.nanpercentile(replicates, _INTERVAL)
     return float(low), float(high)
 
