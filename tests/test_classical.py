@@ -8,12 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from act2sal.classical import METHODS, SaliencyMethod, rbd
+from act2sal.classical.absorbing_markov import absorbed_times, affinity, indecision
 from act2sal.classical.robust_background import (
     boundary_connectivity,
     colour_scales,
     gaussian_weights,
     optimised,
-    second_neighbours,
 )
 from act2sal.classical.superpixels import (
     Superpixels,
@@ -22,6 +22,7 @@ from act2sal.classical.superpixels import (
     distances,
     means,
     on_border,
+    second_neighbours,
     stretched,
     superpixels,
 )
@@ -164,6 +165,54 @@ def test_the_optimum_has_no_gradient() -> None:
     best = cost(found)
     for step in rng.normal(0, 0.01, (200, 4)):
         assert cost(found + step) >= best - 1e-9
+
+
+def test_absorbed_times_by_hand() -> None:
+    """Two regions, both on the border and alike: each stays with 2 of 4 copies, so it takes 2 steps to leave."""
+    both = absorbed_times(np.ones((2, 2)), np.array([True, True]), np.ones(2))
+    assert both == pytest.approx([2, 2])
+    # Only the first has a copy: from each, one way of three leads out, 3 steps.
+    one = absorbed_times(np.ones((2, 2)), np.array([True, False]), np.ones(2))
+    assert one == pytest.approx([3, 3])
+
+
+def test_an_object_unlike_the_border_holds_the_walker_longest() -> None:
+    photo_like = np.array([[1, 0.9, 0.01], [0.9, 1, 0.01], [0.01, 0.01, 1]])
+    times = absorbed_times(photo_like, np.array([True, True, False]), np.ones(3))
+    assert times[2] > 5 * times[0]
+
+
+def test_absorbed_times_are_those_of_walkers() -> None:
+    rng = np.random.default_rng(2)
+    likeness = rng.random((4, 4))
+    likeness = (likeness + likeness.T) / 2
+    border = np.array([True, True, False, False])
+    degrees, leaving = likeness.sum(axis=1), likeness[:, border].sum(axis=1)
+    walkers = np.full(40_000, 3)
+    steps = np.zeros(len(walkers))
+    here = np.ones(len(walkers), bool)
+    while here.any():
+        steps[here] += 1
+        ways = np.concatenate([likeness, leaving[:, None]], axis=1) / (degrees + leaving)[:, None]
+        draws = rng.random(int(here.sum()))
+        following = (draws[:, None] > ways[walkers[here]].cumsum(axis=1)).sum(axis=1)
+        walkers[here] = np.minimum(following, 4)
+        here = walkers < 4
+    expected = absorbed_times(likeness, border, np.ones(4))
+    assert expected[3] == pytest.approx(steps.mean(), rel=0.02)
+    assert absorbed_times(likeness, border, np.full(4, 3.0)) == pytest.approx(3 * expected)
+
+
+def test_likeness_and_indecision_by_hand() -> None:
+    colour = np.array([[0.0, 2, 9], [2, 0, 4], [9, 4, 0]])
+    linked = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
+    likeness = affinity(colour, linked)
+    assert likeness[0, 2] == 0
+    assert likeness[0, 1] == pytest.approx(1, abs=1e-4)
+    assert likeness[1, 2] == pytest.approx(np.exp(-10), abs=2e-5)
+    assert likeness.diagonal().tolist() == [1, 1, 1]
+    assert indecision(np.array([0.0, 1, 0, 1])) == 1
+    assert indecision(np.array([0.45, 0.55])) == 5
 
 
 def test_stretching_by_hand() -> None:

@@ -99,8 +99,9 @@ class PredictOptions:
     """Folder of the maps."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
     """Run directory or model file; None: the detector that ships with the package."""
-    method: Literal["a2s", "rbd"] = "a2s"
-    """a2s: the detector; rbd: Zhu et al., CVPR 2014, hand-crafted, without any weights."""
+    method: Literal["a2s", "mc", "rbd"] = "a2s"
+    """a2s: the detector; hand-crafted and without any weights: mc (Jiang et al., ICCV 2013), rbd (Zhu et al., CVPR
+    2014)."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0

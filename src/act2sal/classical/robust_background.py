@@ -15,7 +15,15 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from skimage.filters import threshold_otsu
 
-from act2sal.classical.superpixels import Superpixels, at_working_size, distances, stretched, superpixels
+from act2sal.classical.superpixels import (
+    Superpixels,
+    at_working_size,
+    distances,
+    linked_in_two_steps,
+    second_neighbours,
+    stretched,
+    superpixels,
+)
 
 PIXELS_EACH = (500, 550, 600)
 """Pixels of a superpixel in each of the segmentations (published code: 600)."""
@@ -88,14 +96,6 @@ def colour_scales(adjacent: NDArray[np.bool_], colour: NDArray[np.float64]) -> C
     )
 
 
-def second_neighbours(adjacent: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Neighbours and theirs, (N, N) bool, without the diagonal."""
-    reach = adjacent.astype(np.float32)
-    linked = (reach @ reach > 0) | adjacent
-    np.fill_diagonal(linked, val=False)
-    return linked
-
-
 def boundary_connectivity(
     regions: Superpixels, colour: NDArray[np.float64], scales: ColourScales
 ) -> NDArray[np.float64]:
@@ -128,10 +128,9 @@ def optimised(
     foreground: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Saliency low in the background, high in the foreground, smooth between neighbours (Eq. 9-10): (N,)."""
-    linked = second_neighbours(regions.adjacent) | np.outer(regions.border, regions.border)
+    linked = linked_in_two_steps(regions.adjacent, regions.border)
     smoothness = np.where(linked, gaussian_weights(colour, scales.neighbours), 0)
     smoothness += SMALLEST_SMOOTHNESS * regions.adjacent
-    np.fill_diagonal(smoothness, 0)
     laplacian = np.diag(smoothness.sum(axis=1)) - smoothness
     system = laplacian + np.diag(BACKGROUND_WEIGHT * background + foreground + _TINY)
     return np.linalg.solve(system, foreground)

@@ -105,6 +105,21 @@ def on_border(labels: NDArray[np.int64], count: int, border_width: int) -> NDArr
     return rim > 0
 
 
+def second_neighbours(adjacent: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Neighbours and theirs, (N, N) bool, without the diagonal."""
+    reach = adjacent.astype(np.float32)
+    linked = (reach @ reach > 0) | adjacent
+    np.fill_diagonal(linked, val=False)
+    return linked
+
+
+def linked_in_two_steps(adjacent: NDArray[np.bool_], border: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Neighbours and theirs, and all regions on the border with each other: (N, N) bool, without the diagonal."""
+    linked = second_neighbours(adjacent) | np.outer(border, border)
+    np.fill_diagonal(linked, val=False)
+    return linked
+
+
 def distances(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Euclidean distance of each pair of rows of (N, D): (N, N)."""
     return np.sqrt(((vectors[:, None] - vectors[None]) ** 2).sum(axis=-1))
