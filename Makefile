@@ -12,7 +12,7 @@ help:
 	@echo "make test       all tests"
 	@echo "make check      ruff and mypy"
 	@echo "make recipe     NAME=... DATA=... [WEIGHTS=...] [SEED=0]: re-run a recipe and write recipes/results/"
-	@echo "make benchmark  NAME=...: a benchmark of benchmarks/"
+	@echo "make benchmark  NAME=... ARGS=...: a benchmark of benchmarks/, each says what it needs"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,7 +40,7 @@ recipe: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	$(BIN)/python benchmarks/$(NAME).py
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo build dist

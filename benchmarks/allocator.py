@@ -1,6 +1,7 @@
 """Seconds a photo of a training step of the detector, with glibc's malloc as it comes and as the package sets it.
 
-Run: `make benchmark NAME=allocator`, or `python benchmarks/allocator.py [--out FILE.json]`.
+    python benchmarks/allocator.py --out recipes/results/allocator_speed.json
+
 Each setting runs in a process of its own, in turns; the median over the turns counts.
 """
 
@@ -28,7 +29,9 @@ SETTINGS = ("as it comes", "freed memory kept")
 
 def main() -> None:
     """Measure both settings in turns and print, or measure the one that is named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     parser.add_argument("--setting", choices=SETTINGS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -37,7 +40,7 @@ def main() -> None:
         return
     turns = {setting: [child(setting) for _ in range(TURNS)] for setting in SETTINGS}
     result = {
-        "command": "make benchmark NAME=allocator",
+        "command": "python benchmarks/allocator.py --out recipes/results/allocator_speed.json",
         "hardware": hardware(),
         "size": SIZE,
         "batch": BATCH,
