@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from act2sal.checkpoint import load_detector, read_metadata
 from act2sal.config import TrainConfig, to_toml
 from act2sal.datasets import DatasetError
+from act2sal.encoders import build_encoder
 from act2sal.pipeline import train
 from act2sal.run_directory import RunDirectory, RunError
-from tiny import files_of, tiny_config
+from tiny import ENCODER, files_of, tiny_config
 
 RESULTS = ("detector.safetensors", "stage1.safetensors")
 
@@ -65,6 +66,18 @@ def test_the_detector_needs_nothing_but_its_file(trained: Path, tmp_path: Path) 
     assert (about["size"], about["photos"]) == ("64", "6")
     assert about["config"] == to_toml(tiny_config())
     assert about["stage 2 supervision"] == "none"
+
+
+def test_a_model_file_does_not_tell_where_its_weights_lay(scenes: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "private" / "mine.safetensors"
+    weights.parent.mkdir()
+    save_file(build_encoder(ENCODER, "random").body.state_dict(), weights)
+    config = brief(tiny_config(stage1={"encoder_weights": str(weights)}))
+    train(scenes / "photos", tmp_path / "run", replace(config, encoder_weights=str(weights)), quiet=True)
+    for name in RESULTS:
+        about = read_metadata(tmp_path / "run" / name)
+        assert 'encoder_weights = "mine.safetensors"' in about["config"]
+        assert b"private" not in (tmp_path / "run" / name).read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,17 @@
 """The whole of A2S in one run directory: photos -> pseudo labels -> detector and report."""
 
+import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
-from act2sal.config import TrainConfig, to_toml
+from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
 from act2sal.datasets import PhotoBank, find_photos, mirror
 from act2sal.detector import Detector
 from act2sal.encoders import Encoder
@@ -31,6 +32,10 @@ from act2sal.samples import Samples
 from act2sal.stage2 import Stage2
 from act2sal.training_state import EpochLog, TrainingState
 from act2sal.version import __version__
+
+StageConfig = TypeVar("StageConfig", Stage1Config, Stage2Config)
+
+logger = logging.getLogger("act2sal")
 
 
 def train(
@@ -68,6 +73,8 @@ def train(
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
             if not folder.detector.is_file():
+                if config.generations > 1 and not quiet:
+                    logger.info("generation %d of %d", number, config.generations)
                 log = run.log if config.generations == 1 else _with_generation(run.log, number)
                 _Generation(folder, run.cache, bank, config, fabric, log, teacher, quiet).train()
             teacher = folder.detector
@@ -192,4 +199,16 @@ def _fresh_detector(encoder: Encoder, config: TrainConfig) -> Detector:
 
 
 def _about(config: TrainConfig, photos: int) -> dict[str, str]:
-    return {"package": f"act2sal {__version__}", "photos": str(photos), "config": to_toml(config)}
+    """What a model file says of its making; of the files of weights the name alone, not where they lay."""
+    told = replace(
+        config,
+        encoder_weights=Path(config.encoder_weights).name,
+        stage1=_without_folder(config.stage1),
+        stage2=_without_folder(config.stage2),
+    )
+    return {"package": f"act2sal {__version__}", "photos": str(photos), "config": to_toml(told)}
+
+
+def _without_folder(stage: StageConfig) -> StageConfig:
+    weights = stage.encoder_weights
+    return stage if weights is None else replace(stage, encoder_weights=Path(weights).name)
