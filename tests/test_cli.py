@@ -207,7 +207,7 @@ def test_a_run_is_refused_without_a_flag_and_with_other_options(
     assert "holds a run already; --resume goes on with it, --overwrite replaces it" in only_line(capsys)
     assert status(*command, "--resume", "--stage2.lr", "0.5") == 2
     line = only_line(capsys)
-    assert "stage2.lr = 0.01, now 0.5" in line
+    assert "stage2.lr = 0.001, now 0.5" in line
     assert files_of(trained) == before
 
 
@@ -310,7 +310,7 @@ def test_evaluate_writes_its_scores(tmp_path: Path, capsys: pytest.CaptureFixtur
     write_gray_png(tmp_path / "masks" / "b.png", mask)
     command = ["evaluate", tmp_path / "maps", tmp_path / "masks", "--json", tmp_path / "s.json", "--quiet"]
     assert status(*command, "--workers", "1") == 1  # b.png has no map
-    assert json.loads((tmp_path / "s.json").read_text())["mae"] == pytest.approx(0, abs=1e-6)
+    assert json.loads((tmp_path / "s.json").read_text())["scores"]["mae"] == pytest.approx(0, abs=1e-6)
     write_gray_png(tmp_path / "maps" / "b.png", mask)
     assert status(*command, "--workers", "1") == 0
 

@@ -18,7 +18,8 @@ SOURCE = Path(crf.__file__).parent
 SCRIPT = """
 import numba.core.event
 import numpy as np
-from act2sal import compiled, inference
+from act2sal import compiled
+from act2sal.crf import inference
 spin = np.empty(3, np.float32)
 with numba.core.event.install_listener("numba:compile", compiled.Announce("compiling")):
     inference.to_spin(np.array([0, 2, -200], np.float32), spin)
@@ -26,10 +27,17 @@ print([round(float(value), 3) for value in spin])
 """
 
 
+def copy_package(folder: Path) -> None:
+    """The CRF and what it needs of the package, without machine code."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(SOURCE, folder / "act2sal" / "crf", ignore=ignored)
+    shutil.copy(SOURCE.parent / "compiled.py", folder / "act2sal")
+
+
 def run_copy(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one kernel in a new process, from a copy of the package in `folder`."""
     if not (folder / "act2sal").is_dir():
-        shutil.copytree(SOURCE, folder / "act2sal" / "crf", ignore=shutil.ignore_patterns("__pycache__"))
+        copy_package(folder)
     return subprocess.run(
         [sys.executable, "-c", SCRIPT],
         capture_output=True,
@@ -52,7 +60,7 @@ def test_works_without_any_writable_cache(tmp_path):
     nowhere = tmp_path / "nowhere"
     nowhere.touch()
     environment = {name: str(nowhere / "x") for name in ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME")}
-    shutil.copytree(SOURCE, tmp_path / "act2sal" / "crf", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_package(tmp_path)
     (tmp_path / "act2sal" / "crf" / "__pycache__").touch()
     assert run_copy(tmp_path, **environment).stdout == "[0.0, 0.762, -1.0]\n"
 
