@@ -26,6 +26,10 @@ def test_the_scores_of_published_maps_are_those_measured() -> None:
     assert recipe_module("published_maps").markdown() in README
 
 
+def test_the_scores_of_the_classical_methods_are_those_measured() -> None:
+    assert recipe_module("classical").markdown() in README
+
+
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
