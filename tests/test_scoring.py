@@ -93,6 +93,7 @@ def test_data_sets_are_found_below_one_root(tmp_path: Path) -> None:
     assert "ECSSD" in titles
     assert "PASCAL-S" in titles
     assert "DUT-OMRON" not in titles
+    assert f"DUT-OMRON: no maps in {tmp_path / 'maps' / 'DUT-OMRON_small'}, left out" in done.stderr
     assert "PASCAL-S: 850 images as published; test; Li et al., CVPR 2014" in done.stdout
 
 

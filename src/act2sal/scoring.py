@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from act2sal.report.contact_sheet import cell_of, write_sheet
 from act2sal.report.score_plots import write_curves
 from act2sal.report.score_table import HEADINGS, TableFormat, score_text, table
 from act2sal.sod_sets import SodSet, find_sod_sets
+
+logger = logging.getLogger("act2sal")
 
 COMPARED = "f_adaptive"
 """The score by which images are the worst."""
@@ -65,6 +68,10 @@ def jobs_of(maps: Mapping[str, Path], masks: Path) -> list[Job]:
         for method, folder in maps.items()
         if (maps_of_set := folder / known.folder.name).is_dir()
     ]
+    for known in sets:
+        for folder in maps.values():
+            if not (folder / known.folder.name).is_dir():
+                logger.warning("%s: no maps in %s, left out", known.sod_set.name, folder / known.folder.name)
     if not jobs:
         folders = ", ".join(known.folder.name for known in sets)
         raise DatasetError(f"{masks} holds data sets ({folders}), but no maps lie in folders of these names")
