@@ -302,6 +302,15 @@ def test_predict_without_a_model_of_that_name_is_wrong_usage(
     assert only_line(capsys) == f"act2sal: there is no model file {tmp_path / 'm.safetensors'}"
 
 
+def test_a_classical_method_takes_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_gray_png(tmp_path / "photos" / "a.png", np.zeros((20, 20), np.uint8))
+    command = ["predict", tmp_path / "photos", "--out", tmp_path / "maps", "--method", "rbd", "--quiet"]
+    assert status(*command, "--model", tmp_path) == 2
+    assert "--model is for the detector" in only_line(capsys)
+    assert status(*command) == 0
+    assert (tmp_path / "maps" / "a.png").is_file()
+
+
 def test_evaluate_writes_its_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = np.zeros((20, 20), np.uint8)
     mask[5:15, 5:15] = 255

@@ -97,6 +97,23 @@ def test_data_sets_are_found_below_one_root(tmp_path: Path) -> None:
     assert "PASCAL-S: 850 images as published; test; Li et al., CVPR 2014" in done.stdout
 
 
+def test_two_parts_of_one_set_keep_their_names_apart(tmp_path: Path) -> None:
+    for name in ("ECSSD_even", "ECSSD_odd"):
+        write_maps(tmp_path / "data" / name / "masks", 0)
+        write_maps(tmp_path / "maps" / name, 60)
+    done = run(tmp_path / "maps", tmp_path / "data", "--json", tmp_path / "s.json")
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads((tmp_path / "s.json").read_text())) == {"ECSSD (ECSSD_even)", "ECSSD (ECSSD_odd)"}
+
+
+def test_a_single_map_and_mask(tmp_path: Path) -> None:
+    maps, masks = write_maps(tmp_path / "maps", 90), write_maps(tmp_path / "masks", 0)
+    done = run(maps / "a.png", masks / "a.png", "--worst", 1, "--sheet", tmp_path / "worst.png")
+    assert done.returncode == 0, done.stderr
+    assert "1 images scored" in done.stdout
+    assert (tmp_path / "worst.png").is_file()
+
+
 def test_every_known_set_has_its_facts() -> None:
     names = [sod_set.name for sod_set in SOD_SETS]
     assert {"ECSSD", "MSRA-B", "DUT-OMRON", "PASCAL-S", "DUTS-TE", "HKU-IS", "SOD"} <= set(names)

@@ -234,6 +234,8 @@ def predict_command(arguments: Sequence[str]) -> int:
     write: Callable[..., Outcome]
     if options.method == "a2s":
         write = partial(predict, predictor=Predictor.load(options.model, device=options.device))
+    elif options.model is not None:
+        raise InputError(f"--model is for the detector; --method {options.method} has none")
     else:
         write = partial(predict_by, method=classical.METHODS[options.method])
     outcome = write(

@@ -17,13 +17,14 @@ from act2sal.evaluation import (
     Scores,
     difference,
     evaluate,
+    name_of,
     names_of,
 )
 from act2sal.images import write_atomic
 from act2sal.report.contact_sheet import cell_of, write_sheet
 from act2sal.report.score_plots import write_curves
 from act2sal.report.score_table import HEADINGS, TableFormat, score_text, table
-from act2sal.sod_sets import SodSet, find_sod_sets
+from act2sal.sod_sets import FoundSet, SodSet, find_sod_sets
 
 logger = logging.getLogger("act2sal")
 
@@ -63,7 +64,7 @@ def jobs_of(maps: Mapping[str, Path], masks: Path) -> list[Job]:
     if not sets:
         return [Job(method, "", folder, masks) for method, folder in maps.items()]
     jobs = [
-        Job(method, known.sod_set.name, maps_of_set, known.masks, known.photos, facts_of(known.sod_set))
+        Job(method, _name_of(known, sets), maps_of_set, known.masks, known.photos, facts_of(known.sod_set))
         for known in sets
         for method, folder in maps.items()
         if (maps_of_set := folder / known.folder.name).is_dir()
@@ -76,6 +77,12 @@ def jobs_of(maps: Mapping[str, Path], masks: Path) -> list[Job]:
         folders = ", ".join(known.folder.name for known in sets)
         raise DatasetError(f"{masks} holds data sets ({folders}), but no maps lie in folders of these names")
     return jobs
+
+
+def _name_of(known: FoundSet, sets: Sequence[FoundSet]) -> str:
+    """The name of a set, with its folder where several hold parts of the same set."""
+    alone = sum(other.sod_set is known.sod_set for other in sets) == 1
+    return known.sod_set.name if alone else f"{known.sod_set.name} ({known.folder.name})"
 
 
 def facts_of(sod_set: SodSet) -> str:
@@ -184,7 +191,7 @@ def write_worst(path: Path, one: Scored, count: int, photos: Path | None, *, end
     """A contact sheet of the images with the lowest adaptive F: photo, mask, map; written as PNG."""
     job = one.job
     pairing = pairs(job.maps, job.masks, ending=ending)
-    files = {mask.relative_to(job.masks).with_suffix("").as_posix(): (m, mask) for m, mask in pairing.pairs}
+    files = {name_of(mask, job.masks): (m, mask) for m, mask in pairing.pairs}
     folder = photos or job.photos
     found = (
         {}

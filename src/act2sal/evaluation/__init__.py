@@ -5,7 +5,7 @@ averaged; `scores.CONVENTIONS` says the rest. Values equal those of py-sod-metri
 """
 
 from act2sal.evaluation.accumulator import REPLICATES, SCORES, Accumulator
-from act2sal.evaluation.folders import Tally, evaluate, evaluate_pairs, names_of
+from act2sal.evaluation.folders import Tally, evaluate, evaluate_pairs, name_of, names_of
 from act2sal.evaluation.image_scores import (
     MASK_THRESHOLD,
     Curves,
@@ -46,6 +46,7 @@ __all__ = [
     "difference",
     "evaluate",
     "evaluate_pairs",
+    "name_of",
     "names_of",
     "score_map",
     "score_prob",

@@ -116,7 +116,7 @@ def evaluate(
         DatasetError: a folder holds no pictures or two of the same name, or no pair can be scored.
     """
     pairing = pairs(maps, masks, ending=ending)
-    found = {_name(mask, masks): (map_, mask) for map_, mask in pairing.pairs}
+    found = {name_of(mask, masks): (map_, mask) for map_, mask in pairing.pairs}
     kept = {name: files for name, files in found.items() if only is None or name in only}
     tally = Tally(replicates=replicates)
     with progress.bar("evaluate", total=len(kept), quiet=quiet) as advance:
@@ -138,7 +138,7 @@ def names_of(maps: Path, masks: Path, *, ending: str = "") -> frozenset[str]:
 
     Raises DatasetError: see `evaluate`.
     """
-    return frozenset(_name(mask, masks) for _, mask in pairs(maps, masks, ending=ending).pairs)
+    return frozenset(name_of(mask, masks) for _, mask in pairs(maps, masks, ending=ending).pairs)
 
 
 def evaluate_pairs(pairs_of_arrays: Iterable[tuple[NDArray[np.floating], NDArray[np.bool_]]]) -> Scores:
@@ -183,8 +183,10 @@ def _read_grey(path: Path) -> NDArray[np.uint8]:
     return np.array(Image.fromarray(read_photo(path)).convert("L"))
 
 
-def _name(mask: Path, masks: Path) -> str:
-    return mask.relative_to(masks).with_suffix("").as_posix()
+def name_of(mask: Path, masks: Path) -> str:
+    """Name of an image: path of its mask below the folder `masks`, or of the mask itself, without suffix."""
+    relative = mask.relative_to(masks) if mask != masks else Path(mask.name)  # a single file
+    return relative.with_suffix("").as_posix()
 
 
 def _alone(pairing: Pairing, maps: Path, masks: Path) -> dict[str, tuple[str, ...]]:
