@@ -7,8 +7,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from act2sal.classical import METHODS, SaliencyMethod, rbd
+from act2sal.classical import METHODS, SaliencyMethod, hs, rbd
 from act2sal.classical.absorbing_markov import absorbed_times, affinity, indecision
+from act2sal.classical.dense_sparse import (
+    clustered,
+    dense_errors,
+    lasso,
+    likeness,
+    object_biased,
+    posterior,
+    propagated,
+    sparse_errors,
+)
+from act2sal.classical.hierarchical import (
+    Layer,
+    inferred,
+    largest_square,
+    layer_cue,
+    merged,
+    parents,
+)
 from act2sal.classical.robust_background import (
     boundary_connectivity,
     colour_scales,
@@ -26,7 +44,7 @@ from act2sal.classical.superpixels import (
     stretched,
     superpixels,
 )
-from act2sal.evaluation import evaluate_pairs
+from act2sal.evaluation import Scores, evaluate_pairs
 from act2sal.images import read_photo
 
 
@@ -220,22 +238,172 @@ def test_stretching_by_hand() -> None:
     assert stretched(np.array([2.0, 2])).tolist() == [0, 0]
 
 
+class TestDenseAndSparseReconstruction:
+    """DSR, step by step."""
+
+    def test_a_lasso_of_one_template_is_soft_thresholding(self) -> None:
+        codes = lasso(np.ones((1, 1)), np.array([[0.5], [0.005], [-0.5]]), 0.01)
+        assert codes.ravel().tolist() == pytest.approx([0.49, 0, -0.49])
+
+    def test_a_lasso_meets_its_conditions_of_optimality(self) -> None:
+        """Where a coefficient is not zero, the residual's product with the template is the penalty; else, smaller."""
+        rng = np.random.default_rng(5)
+        templates, wanted = rng.normal(size=(12, 8)), rng.normal(size=(6, 8))
+        templates /= np.linalg.norm(templates, axis=1, keepdims=True)
+        codes = lasso(templates @ templates.T, wanted @ templates.T, 0.1, 1e-10, 100_000)
+        products = (wanted - codes @ templates) @ templates.T
+        assert np.abs(products).max() <= 0.1 + 1e-6
+        assert products[codes != 0] == pytest.approx(0.1 * np.sign(codes[codes != 0]), abs=1e-6)
+        assert (codes == 0).any()
+
+    def test_what_lies_on_the_border_is_reconstructed_and_what_does_not_is_not(self) -> None:
+        rng = np.random.default_rng(6)
+        border = np.concatenate([rng.random((20, 1)), np.full((20, 7), 0.5)], axis=1)
+        strange = np.full((1, 8), 0.5)
+        strange[0, 4:] = 1.0
+        features = np.concatenate([border, strange])
+        for errors in (dense_errors(features, border), sparse_errors(features, border)):
+            assert errors[-1] == 1
+            assert errors[:-1].max() < 0.3
+
+    def test_the_dense_error_by_hand(self) -> None:
+        """The border varies along the first feature alone; what else a region has beside the mean is the error."""
+        border = np.zeros((3, 8))
+        border[:, 0] = [0, 1, 2]
+        features = np.zeros((4, 8))
+        features[:, 0] = [0, 1, 2, 5]
+        features[:, 1] = [0, 0, 0, 4]  # mean 1, so errors 1, 1, 1, 3
+        assert dense_errors(features, border).tolist() == pytest.approx([0, 0, 0, 1])
+
+    def test_errors_are_propagated_within_clusters_by_hand(self) -> None:
+        near = np.ones((3, 3)) - np.eye(3)
+        found = propagated(np.array([1.0, 0.5, 0.0]), near, np.array([0, 0, 1]))
+        # The first becomes (1 + 0.5) / 2, then the second (0.5 + 0.75) / 2; the third has no company: 0 / 2.
+        assert found.tolist() == pytest.approx([1, 0.625 / 0.75, 0])
+
+    def test_likeness_and_clusters(self) -> None:
+        features = np.zeros((20, 8))
+        features[10:, 0] = 1
+        near = likeness(features)
+        assert near.diagonal().tolist() == [0] * 20
+        # The variance is 1/4 in one of eight features; the distance 1.
+        assert near[0, 19] == pytest.approx(np.exp(-1 / (2 / 32)))
+        clusters = clustered(features)
+        assert len(set(clusters[:10])) == len(set(clusters[10:])) == 1
+        assert clusters[0] != clusters[-1]
+
+    def test_the_gaussian_stands_on_the_object(self) -> None:
+        saliency = np.zeros((40, 40))
+        saliency[10, 30] = 1
+        saliency[30, 5] = 0.2
+        biased = object_biased(saliency)
+        assert biased[10, 30] == 1
+        assert biased[30, 5] < 0.05
+
+    def test_the_posterior_by_hand(self) -> None:
+        """Two pixels above the mean of the prior; of the observed bins, one is seen on one side alone."""
+        prior = np.array([[0.8, 0.8, 0.2, 0.2]])
+        observed = np.array([[1.0, 0.5, 0.5, 0.0]])
+        assert posterior(prior, observed)[0].tolist() == pytest.approx([1, 0.8, 0.2, 0])
+
+
+class TestHierarchicalSaliency:
+    """HS, step by step."""
+
+    def test_largest_squares_by_brute_force(self) -> None:
+        rng = np.random.default_rng(7)
+        labels = np.kron(rng.integers(0, 3, (6, 7)), np.ones((3, 2), np.int64))
+        for region in range(3):
+            rows, columns = np.nonzero(labels == region)
+            box = np.array([rows.max() + 1, columns.max() + 1, rows.min(), columns.min()])
+            sides = [
+                side
+                for side in range(1, 15)
+                for top in range(18 - side + 1)
+                for left in range(14 - side + 1)
+                if (labels[top : top + side, left : left + side] == region).all()
+            ]
+            assert largest_square(labels, box, region) == max(sides)
+
+    def test_small_regions_join_the_neighbour_most_like_them(self) -> None:
+        labels = np.zeros((8, 12), np.int64)
+        labels[:, 6:] = 1
+        labels[3, 5] = 2  # one pixel that touches both
+        luv = np.array([[0.0, 0, 0], [100, 0, 0], [90, 0, 0]])[labels]
+        assert np.array_equal(merged(labels, luv, 2), np.where(labels == 0, 0, 1))
+        assert np.array_equal(merged(labels, luv, 1), labels)
+        assert not merged(labels, luv, 50).any()
+
+    def test_every_region_left_holds_the_square(self) -> None:
+        rng = np.random.default_rng(8)
+        labels = np.arange(40 * 50).reshape(40, 50)
+        blocks = np.kron(rng.random((4, 5, 3)), np.ones((10, 10, 1)))
+        left = merged(labels, blocks + 0.01 * rng.random((40, 50, 3)), 5)
+        assert 5 < left.max() < 40
+        for region in range(left.max() + 1):
+            assert largest_square(left, np.array([40, 50, 0, 0]), region) >= 5
+
+    def test_the_odd_colour_in_the_middle_has_the_highest_cue(self) -> None:
+        labels = np.zeros((30, 30), np.int64)
+        labels[:10, :10], labels[10:20, 10:20] = 1, 2
+        lab = np.array([[50.0, 0, 0], [50, 40, 0], [50, 40, 0]])[labels]
+        cue = layer_cue(labels, lab, 17)
+        assert cue[2] == 1
+        assert cue[1] < 0.5
+
+    def test_the_least_energy_by_brute_force(self) -> None:
+        fine, coarse = np.array([[0, 1, 2]]), np.array([[0, 0, 1]])
+        layers = [
+            Layer(fine, np.array([0.1, 0.9, 0.4])),
+            Layer(coarse, np.array([0.2, 0.7])),
+            Layer(coarse * 0, np.array([0.5])),
+        ]
+        assert parents(fine, coarse).tolist() == [0, 0, 1]
+
+        def energy(s: NDArray[np.float64]) -> float:
+            own = 0.5 * ((s[:3] - [0.1, 0.9, 0.4]) ** 2).sum() + 4 * ((s[3:5] - [0.2, 0.7]) ** 2).sum()
+            ties = ((s[:3] - s[[3, 3, 4]]) ** 2).sum() + ((s[3:5] - s[5]) ** 2).sum()
+            return float(own + 2 * (s[5] - 0.5) ** 2 + 4 * ties)
+
+        # Steepest descent from anywhere, by differences.
+        s = np.zeros(6)
+        for _ in range(2000):
+            gradient = [(energy(s + 1e-5 * e) - energy(s - 1e-5 * e)) / 2e-5 for e in np.eye(6)]
+            s -= 0.02 * np.array(gradient)
+        assert inferred(layers) == pytest.approx(s[:3], abs=1e-4)
+
+
+@pytest.mark.real_data
+def test_hs_scores_like_the_authors_own_maps(data_dir: Path) -> None:
+    """Their source is not known: the maps resemble each other, and score alike."""
+    ours, theirs, alike = compared_with_published(data_dir / "ecssd_dev", "HS", hs, every=20)
+    assert np.mean(alike) >= 0.7
+    assert ours.f_adaptive >= theirs.f_adaptive - 0.02
+    assert ours.mae <= theirs.mae + 0.02
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["sod_dev", "pascal_s_dev"])
 def test_rbd_is_like_the_authors_own_maps(name: str, data_dir: Path) -> None:
-    folder = data_dir / name
-    published = sorted((folder / "published_maps" / "RBD").iterdir())[::12]
+    ours, theirs, alike = compared_with_published(data_dir / name, "RBD", rbd, every=12)
+    assert np.mean(alike) >= 0.88
+    assert ours.f_adaptive == pytest.approx(theirs.f_adaptive, abs=0.05)
+    assert ours.mae == pytest.approx(theirs.mae, abs=0.03)
+
+
+def compared_with_published(
+    folder: Path, name: str, method: SaliencyMethod, *, every: int
+) -> tuple[Scores, Scores, list[float]]:
+    """Scores of ours and of the authors' maps on every so many photos, and the correlation of each pair."""
+    published = sorted((folder / "published_maps" / name).iterdir())[::every]
     photos, masks = ({p.stem: p for p in (folder / kind).iterdir()} for kind in ("images", "masks"))
     ours, theirs, alike = [], [], []
     for path in published:
         mask = cv2.imread(str(masks[path.stem]), cv2.IMREAD_GRAYSCALE) > 127
-        prob = rbd(read_photo(photos[path.stem]))
+        prob = method(read_photo(photos[path.stem]))
         expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-        alike.append(np.corrcoef(prob.ravel(), expected.ravel())[0, 1])
+        alike.append(float(np.corrcoef(prob.ravel(), expected.ravel())[0, 1]))
         ours.append((prob, mask))
         theirs.append((expected, mask))
     assert len(alike) >= 12
-    assert np.mean(alike) >= 0.88
-    mine, published_scores = evaluate_pairs(ours), evaluate_pairs(theirs)
-    assert mine.f_adaptive == pytest.approx(published_scores.f_adaptive, abs=0.05)
-    assert mine.mae == pytest.approx(published_scores.mae, abs=0.03)
+    return evaluate_pairs(ours), evaluate_pairs(theirs), alike

@@ -311,6 +311,28 @@ def test_a_classical_method_takes_no_model(tmp_path: Path, capsys: pytest.Captur
     assert (tmp_path / "maps" / "a.png").is_file()
 
 
+def test_compare_writes_one_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 20:40] = 255
+    for name in ("a", "b"):
+        write_gray_png(tmp_path / "photos" / f"{name}.png", 255 - mask)
+    write_gray_png(tmp_path / "masks" / "a.png", mask)
+    (tmp_path / "photos" / "c.jpg").write_bytes(b"no photo")
+    sheet = tmp_path / "sheet.png"
+    command = ["compare", tmp_path / "photos", "--out", sheet, "--masks", tmp_path / "masks", "--quiet"]
+    assert status(*command, "--methods", "rbd,other") == 2
+    assert "--methods rbd,other: needs some of a2s,dsr,mc,rbd,hs, each once" in only_line(capsys)
+    assert status(*command, "--methods", "rbd,a2s", "--device", "cpu") == 1
+    assert "1 photo could not be read" in capsys.readouterr().err
+    picture = read_photo(sheet)
+    assert picture.shape[1] > 4 * 220  # photo, mask, two methods
+    assert status(*command, "--methods", "rbd") == 2
+    assert "exists already; --overwrite replaces it" in only_line(capsys)
+    assert status(*command, "--methods", "rbd", "--overwrite", "--limit", "1") == 0
+    assert read_photo(sheet).shape[1] < picture.shape[1]
+    assert read_photo(sheet).shape[0] < picture.shape[0]
+
+
 def test_evaluate_writes_its_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = np.zeros((20, 20), np.uint8)
     mask[5:15, 5:15] = 255

@@ -42,6 +42,7 @@ LAYERS = {
     },
     2: {"evaluation", "predict", "pseudo_labels", "stage1", "stage2", "teacher"},
     3: {
+        "comparison",
         "demo",
         "export",
         "labelling",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import tyro
 
@@ -24,6 +24,9 @@ from act2sal.errors import InputError
 from act2sal.version import __version__
 
 OK, SOME_FAILED, WRONG_USAGE = 0, 1, 2
+
+Method = Literal["a2s", "dsr", "mc", "rbd", "hs"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 Options = TypeVar("Options")
 
@@ -99,15 +102,45 @@ class PredictOptions:
     """Folder of the maps."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
     """Run directory or model file; None: the detector that ships with the package."""
-    method: Literal["a2s", "mc", "rbd"] = "a2s"
-    """a2s: the detector; hand-crafted and without any weights: mc (Jiang et al., ICCV 2013), rbd (Zhu et al., CVPR
-    2014)."""
+    method: Method = "a2s"
+    """a2s: the detector; hand-crafted and without any weights: dsr (Li et al., ICCV 2013), mc (Jiang et al., ICCV
+    2013), rbd (Zhu et al., CVPR 2014), hs (Yan et al., CVPR 2013)."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0
     """Threads that decode and encode; 0: one per core."""
     overwrite: bool = False
     """Replace maps that are there already."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Put the maps of several methods side by side: one row per photo, one column per method, written as PNG.
+
+    act2sal compare PHOTOS --methods rbd,a2s --masks MASKS --out sheet.png adds the masks, and adaptive F and MAE
+    under each map.
+    """
+
+    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    """Photos and folders of photos."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.png")]
+    """The contact sheet."""
+    methods: Annotated[str, tyro.conf.arg(metavar="NAME,NAME")] = "dsr,mc,rbd,hs,a2s"
+    """Columns, separated by commas: a2s (the detector), dsr, mc, rbd, hs."""
+    masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of masks, named like the photos."""
+    model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
+    """Run directory or model file for a2s; None: the detector that ships with the package."""
+    limit: int = 20
+    """Only the first so many photos."""
+    device: Device = "auto"
+    """Where a2s computes; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Threads; 0: one per core."""
+    overwrite: bool = False
+    """Replace FILE.png if it is there already."""
     quiet: bool = False
     """No progress bar."""
 
@@ -249,6 +282,34 @@ def predict_command(arguments: Sequence[str]) -> int:
     return _failures(outcome.failures)
 
 
+def compare_command(arguments: Sequence[str]) -> int:
+    """`act2sal compare`."""
+    options = _parse(CompareOptions, arguments, "compare")
+    from act2sal import classical
+    from act2sal.comparison import compare
+    from act2sal.predict import Predictor
+
+    names = options.methods.split(",")
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or len(set(names)) < len(names):
+        raise InputError(f"--methods {options.methods}: needs some of {','.join(METHODS)}, each once")
+    methods = {name: classical.METHODS[name] for name in names if name in classical.METHODS}
+    if "a2s" in names:
+        methods["a2s"] = Predictor.load(options.model, device=options.device)
+    outcome = compare(
+        options.inputs,
+        options.out,
+        {name: methods[name] for name in names},
+        masks=options.masks,
+        limit=options.limit,
+        workers=options.workers,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    print(f"{outcome.written} photos in {options.out}")
+    return _failures(outcome.failures)
+
+
 def evaluate_command(arguments: Sequence[str]) -> int:
     """`act2sal evaluate`."""
     options = _parse(EvaluateOptions, arguments, "evaluate")
@@ -305,6 +366,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (train_command, "train a detector on a folder of unlabelled photos"),
     "label": (label_command, "write pseudo labels only"),
     "predict": (predict_command, "photos in, saliency maps out"),
+    "compare": (compare_command, "the maps of several methods side by side, in one picture"),
     "evaluate": (evaluate_command, "score maps against masks"),
     "convert": (convert_command, "read a checkpoint of the published A2S code"),
     "demo": (demo_command, "train and predict on bundled material"),

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import rgb2lab
 from skimage.segmentation import slic
 
 from act2sal.images import resize_map, resize_photo
@@ -15,6 +15,10 @@ WORKING_SIDE = 400
 
 SMALLEST_PIECE = 0.25
 """Share of a superpixel's size below which a piece is no superpixel of its own."""
+
+ITERATIONS = 5
+"""Of SLIC. Published code: 10, which takes half as long again and moves the maps little (RBD: r = .943 with the
+authors' maps instead of .947)."""
 
 SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
@@ -44,9 +48,7 @@ class Superpixels:
 def superpixels(
     photo: NDArray[np.uint8], *, pixels_each: int, compactness: float, border_width: int
 ) -> Superpixels:
-    """Segment a photo by SLIC (Achanta et al., 2012).
-
-    Pieces smaller than a quarter of a superpixel join a neighbour, as in its authors' code.
+    """Segment a photo by SLIC and gather what the methods ask of its superpixels.
 
     Args:
         photo: (H, W, 3) uint8 RGB.
@@ -55,15 +57,7 @@ def superpixels(
         border_width: in pixels; a superpixel with a pixel less than this from the edge is on the border.
     """
     height, width = photo.shape[:2]
-    wanted = max(1, round(height * width / pixels_each))
-    labels = slic(
-        photo,
-        n_segments=wanted,
-        compactness=compactness,
-        min_size_factor=SMALLEST_PIECE,
-        start_label=0,
-    )
-    labels = np.unique(labels, return_inverse=True)[1].reshape(height, width).astype(np.int64)
+    labels = segmented(photo, count=max(1, round(height * width / pixels_each)), compactness=compactness)
     sizes = np.bincount(labels.ravel())
     rgb = means(photo / 255, labels, sizes)
     rows, columns = np.mgrid[:height, :width]
@@ -72,11 +66,50 @@ def superpixels(
         labels=labels,
         sizes=sizes,
         rgb=rgb,
-        lab=rgb2lab(rgb[None])[0],
+        lab=cielab(rgb[None])[0].astype(np.float64),
         centres=means(places, labels, sizes),
         adjacent=adjacency(labels, len(sizes)),
         border=on_border(labels, len(sizes), border_width),
     )
+
+
+def segmented(photo: NDArray[np.uint8], *, count: int, compactness: float) -> NDArray[np.int64]:
+    """Superpixels by SLIC (Achanta et al., 2012).
+
+    Pieces smaller than a quarter of a superpixel join a neighbour, as in its authors' code.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        count: superpixels wanted; about as many are made.
+        compactness: weight of nearness beside likeness of colour, in units of CIELAB.
+
+    Returns:
+        (H, W) int64, 0..N-1.
+    """
+    lab = cielab(photo)
+    # slic() stretches what it is given to [0, 1].
+    span = float(lab.max() - lab.min()) or 1.0
+    labels = slic(
+        lab,
+        n_segments=count,
+        compactness=compactness / span,
+        max_num_iter=ITERATIONS,
+        convert2lab=False,
+        min_size_factor=SMALLEST_PIECE,
+        start_label=0,
+    )
+    return numbered(labels)
+
+
+def numbered(labels: NDArray[np.int64] | NDArray[np.int32]) -> NDArray[np.int64]:
+    """The same regions with the numbers 0..N-1: (H, W) -> (H, W) int64."""
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
+
+
+def cielab(colours: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float32]:
+    """sRGB (H, W, 3), uint8 or float in [0, 1], to CIELAB (D65), float32."""
+    scale = 255 if colours.dtype == np.uint8 else 1
+    return np.asarray(cv2.cvtColor((colours / scale).astype(np.float32), cv2.COLOR_RGB2LAB))
 
 
 def means(

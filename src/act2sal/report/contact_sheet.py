@@ -65,6 +65,11 @@ def cell_of(path: Path | None, caption: str = "") -> Cell:
         return Cell(None, caption)
 
 
+def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) or (H, W) uint8, no larger than its cell, so that many can be kept."""
+    return np.asarray(_picture(Cell(picture)) if max(picture.shape[:2]) > CELL else picture)
+
+
 def _left(column: int) -> int:
     return _GAP + column * (CELL + _GAP)
 

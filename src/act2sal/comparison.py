@@ -1,0 +1,113 @@
+"""`act2sal compare`: the maps of several methods side by side, one row per photo (as in Fig. 4 and 8)."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act2sal import progress
+from act2sal.classical.superpixels import SaliencyMethod
+from act2sal.datasets import DatasetError, Photo, find_photos
+from act2sal.evaluation import MASK_THRESHOLD, score_prob
+from act2sal.images import ImageError, read_photo
+from act2sal.predict import Outcome
+from act2sal.report.contact_sheet import Cell, thumbnail, write_sheet
+
+logger = logging.getLogger("act2sal")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared: methods by the heads of their columns, and the masks by the photos' relative names."""
+
+    methods: Mapping[str, SaliencyMethod]
+    masks: Mapping[str, Path] | None
+
+    @property
+    def heads(self) -> list[str]:
+        """Of the columns."""
+        return ["photo", *(["mask"] if self.masks is not None else []), *self.methods]
+
+    def row(self, photo: Photo) -> list[Cell]:
+        """The photo, its mask if masks are given, and the map of each method.
+
+        Raises:
+            ImageError: the photo or its mask cannot be read.
+        """
+        pixels = read_photo(photo.path)
+        name = photo.relative.with_suffix("").as_posix()
+        mask_file = self.masks.get(name) if self.masks is not None else None
+        mask = read_photo(mask_file)[..., 0] if mask_file is not None else None
+        cells = [Cell(thumbnail(pixels), name)]
+        if self.masks is not None:
+            cells.append(Cell(None, "no mask") if mask is None else Cell(thumbnail(mask)))
+        return cells + [_map_cell(method(pixels), mask) for method in self.methods.values()]
+
+
+def compare(
+    inputs: Sequence[Path],
+    out: Path,
+    methods: Mapping[str, SaliencyMethod],
+    *,
+    masks: Path | None = None,
+    limit: int | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Write a contact sheet with one row per photo and one column per method, as PNG.
+
+    A photo that cannot be read is named and left out.
+
+    Args:
+        inputs: photos and folders of photos.
+        out: the PNG file.
+        methods: by the heads of their columns.
+        masks: folder of masks, named like the photos; adds them, and adaptive F and MAE under each map.
+        limit: only the first so many photos; None: all.
+        workers: threads; 0: one per core.
+        overwrite: replace the file.
+        quiet: no progress bar.
+
+    Raises:
+        DatasetError: no photo in an input, or none that can be read.
+        FileExistsError: `out` is there already and `overwrite` is not set.
+    """
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+    photos = [photo for root in inputs for photo in find_photos(root, outside=out)][:limit]
+    comparison = Comparison(methods, None if masks is None else _by_name(masks))
+    rows: list[list[Cell]] = []
+    failures: list[str] = []
+    with (
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+        progress.bar("compare", total=len(photos), quiet=quiet) as advance,
+    ):
+        for begun in [pool.submit(comparison.row, photo) for photo in photos]:
+            try:
+                rows.append(begun.result())
+            except ImageError as error:
+                logger.warning("%s", error)
+                failures.append(str(error))
+            advance()
+    if not rows:
+        raise DatasetError("none of the photos can be read")
+    write_sheet(out, comparison.heads, rows)
+    return Outcome(len(rows), failures)
+
+
+def _by_name(masks: Path) -> dict[str, Path]:
+    return {mask.relative.with_suffix("").as_posix(): mask.path for mask in find_photos(masks)}
+
+
+def _map_cell(prob: NDArray[np.float32], mask: NDArray[np.uint8] | None) -> Cell:
+    caption = ""
+    if mask is not None:
+        measures = score_prob(prob, mask > MASK_THRESHOLD).measures
+        caption = f"F {measures.f_adaptive:.3f}  MAE {measures.mae:.3f}"
+    return Cell(thumbnail(np.round(prob * 255).astype(np.uint8)), caption)
