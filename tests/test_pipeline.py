@@ -15,6 +15,7 @@ from act2sal.checkpoint import load_detector, read_metadata
 from act2sal.config import TrainConfig, to_toml
 from act2sal.datasets import DatasetError
 from act2sal.encoders import build_encoder
+from act2sal.images import write_atomic
 from act2sal.pipeline import train
 from act2sal.run_directory import RunDirectory, RunError
 from tiny import ENCODER, files_of, tiny_config
@@ -147,6 +148,45 @@ def test_a_run_is_not_resumed_with_other_photos(trained: Path, scenes: Path, tmp
     with pytest.raises(RunError, match=r"no longer those that .*/run was started with"):
         train(photos, run, tiny_config(), resume=True, quiet=True)
     assert results(run) == results(trained)
+
+
+def test_a_detector_can_be_trained_on_given_labels(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    """On those of an earlier run: the same detector, without its stage 1."""
+    config = replace(tiny_config(), given_labels=str(trained / "labels"))
+    train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    assert rows(tmp_path / "run") == [("stage2", 1), ("stage2", 2), ("stage2", 3)]
+    assert results(tmp_path / "run").keys() == results(trained).keys()
+    ours, theirs = (
+        load_detector(run / "detector.safetensors").state_dict() for run in (tmp_path / "run", trained)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    about = read_metadata(tmp_path / "run" / "detector.safetensors")
+    assert about["stage 1 supervision"] == "none"
+    assert 'given_labels = "labels"' in about["config"]
+
+
+def test_given_labels_without_a_run_are_of_unknown_supervision(
+    trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "labels", tmp_path / "labels")
+    config = replace(tiny_config(stage2={"epochs": 1}), given_labels=str(tmp_path / "labels"))
+    train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    assert read_metadata(tmp_path / "run" / "detector.safetensors")["stage 1 supervision"] == "unknown"
+    assert (
+        "It is not known whether the weights of the stage 1 encoder"
+        in (tmp_path / "run" / "report.html").read_text()
+    )
+
+
+def test_a_photo_without_a_given_label_is_named(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "labels", tmp_path / "labels")
+    (tmp_path / "labels" / "scene0002.png").unlink()
+    config = replace(tiny_config(), given_labels=str(tmp_path / "labels"))
+    with pytest.raises(DatasetError, match=r"1 of 6 photos have no label; the first one is .*scene0002\.png"):
+        train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    write_atomic(tmp_path / "labels" / "scene0002.png", b"no picture")
+    with pytest.raises(DatasetError, match=r"scene0002\.png: not an image"):
+        train(scenes / "photos", tmp_path / "run", config, resume=True, quiet=True)
 
 
 def test_photos_that_are_not_there_leave_no_run(tmp_path: Path) -> None:

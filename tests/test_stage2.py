@@ -113,6 +113,19 @@ def test_olr_mixes_the_old_label_and_the_unmirrored_prediction(tmp_path: Path) -
     assert done.rows[0]["label_change"] == pytest.approx(float(change), abs=1e-3)
 
 
+def test_olr_changes_a_label_where_its_window_was_and_nowhere_else(tmp_path: Path) -> None:
+    config = replace(OPTIONS, crop=0.5, view=32, jitter=0.2, rectify_lambda=0.5)
+    done = Fit(tmp_path, config).run()
+    changed = done.labels[0][:, 0] != torch.from_numpy(first_labels())
+    shares = [float(one.float().mean()) for one in changed]
+    assert max(shares) > 0.2
+    assert min(shares) < 0.9
+    for one in changed:
+        rows, columns = one.nonzero(as_tuple=True)
+        inside = one[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert float(inside.float().mean()) > 0.95
+
+
 def test_a_second_epoch_starts_from_the_rectified_labels(tmp_path: Path) -> None:
     done = Fit(tmp_path, replace(OPTIONS, epochs=2, rectify_lambda=1.0, rectify_warmup=0)).run()
     assert_nearly_equal(done.labels[1], torch.from_numpy(first_labels())[:, None])
@@ -278,6 +291,9 @@ def test_resumed_at_any_epoch_it_gives_the_same_bits(rectifier: str, stop_at: in
         channels=8,
         rectify_warmup=1,
         rectifier=rectifier,  # type: ignore[arg-type]
+        crop=0.6,
+        view=32,
+        jitter=0.2,
     )
     whole = Fit(tmp_path / "whole", config).run()
     with pytest.raises(StopError):

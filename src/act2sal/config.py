@@ -166,6 +166,13 @@ class Stage2Config:
     """Mirror half of the photos at random, drawn afresh every epoch."""
     flip_once: bool = False
     """Draw the mirroring once for all epochs and never undo it, as the published code does."""
+    crop: float = 1.0
+    """Least share of a photo's height and of its width that the random window shows through which the detector sees
+    it, drawn afresh every epoch; 1: whole photos, as in the paper."""
+    view: int | None = None
+    """Side, in pixels, to which windows are resized; None: the size."""
+    jitter: float = 0.0
+    """Random change of saturation, contrast and brightness, as a share, drawn afresh every epoch. Paper: 0."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +200,9 @@ class TrainConfig:
     generations: int = 1
     """Times that both stages run: from the second on, the first labels are what the detector before predicts, in
     place of Eq. 1-5, and its weights are where the next detector starts. Paper: 1."""
+    given_labels: str | None = None
+    """Folder with a label of each photo, of the same name, on which the first detector is trained in place of those
+    that stage 1 would make; None: stage 1 makes them."""
     keep_cache: bool = False
     """Keep RUN/cache (resized photos, frozen features) after the run."""
     stage1: Stage1Config = field(default_factory=Stage1Config)

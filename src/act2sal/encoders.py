@@ -23,6 +23,8 @@ from act2sal.encoder_weights import (
 )
 from act2sal.errors import InputError
 
+UNKNOWN = "unknown"
+"""Supervision of weights of which nobody says what they were trained with."""
 STRIDES = (2, 4, 8, 16, 32)
 SHORT_NAMES = {
     "densenet": "densenet169",
@@ -279,7 +281,7 @@ def _encoder_from_file(model: str, path: Path) -> Encoder:
     if SHORT_NAMES.get(made_for, made_for).partition(".")[0] != model.partition(".")[0]:
         raise WeightsError(f"{path} holds weights of {made_for}, not of {model}")
     label_free = any(name.startswith(MOCO_V2_PREFIX) for name in tensors)
-    default = replace(_default_spec(model), supervision="none" if label_free else "unknown")
+    default = replace(_default_spec(model), supervision="none" if label_free else UNKNOWN)
     encoder = _empty_encoder(_spec_from_metadata(metadata, default))
     whole = list(timm.create_model(model, pretrained=False).state_dict())
     plain = rename_torchvision(encoder_tensors(tensors), whole)

@@ -69,6 +69,9 @@ LIMITS: dict[str, Limit] = {
     "stage2.rectify_lambda": _SHARE,
     "stage2.rectify_warmup": _at_least(0),
     "stage2.hma_momentum": _SHARE,
+    "stage2.crop": Limit(lambda share: 0 < share <= 1, "more than 0 and at most 1"),
+    "stage2.view": _at_least(SMALLEST_SIZE),
+    "stage2.jitter": _SHARE,
 }
 """By the name of the option as in a TOML file; an option that is None is not checked."""
 

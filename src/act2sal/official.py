@@ -16,13 +16,13 @@ from act2sal.activation import ActivationNetwork
 from act2sal.checkpoint import CheckpointError, save_detector, save_stage1
 from act2sal.detector import Detector
 from act2sal.encoder_weights import WeightsError, encoder_tensors, match, read_weights
-from act2sal.encoders import Encoder, encoder_from_metadata
+from act2sal.encoders import UNKNOWN, Encoder, encoder_from_metadata
 
 RESNET50 = {
     "encoder.name": "resnet50",
     "encoder.mean": "0.485,0.456,0.406",
     "encoder.std": "0.229,0.224,0.225",
-    "encoder.supervision": "unknown",
+    "encoder.supervision": UNKNOWN,
 }
 
 _BLOCKS = {"ad2": "blocks.0", "ad3": "blocks.1", "ad4": "blocks.2", "fusion": "fusion"}

@@ -14,7 +14,8 @@ from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_d
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
 from act2sal.datasets import PhotoBank, find_photos, mirror
 from act2sal.detector import Detector
-from act2sal.encoders import Encoder
+from act2sal.encoders import UNKNOWN, Encoder
+from act2sal.given_labels import copy_labels
 from act2sal.images import write_atomic
 from act2sal.labelling import (
     Labelling,
@@ -134,6 +135,10 @@ class _Generation:
         finished = self.folder.checkpoints / "labels.done"
         if finished.is_file():
             return
+        if self.teacher is None and self.config.given_labels is not None:
+            samples.labels(copy_labels(self.bank.photos, Path(self.config.given_labels), self.folder))
+            write_atomic(finished, b"")
+            return
         teacher = None if self.teacher is None else Predictor.load(self.teacher, device=self.config.device)
         labelling = Labelling(
             bank=self.bank,
@@ -173,11 +178,17 @@ class _Generation:
         predictor = Predictor(detector, size=size, fabric=self.fabric)
         samples.predictions(lambda squares: np.stack(predictor.batch(list(squares))))
         supervision = {
-            "stage 1 supervision": load_stage1(self.folder.stage1)[1].supervision,
+            "stage 1 supervision": self._label_supervision(),
             "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
         }
         about = _about(config, len(bank)) | {"size": str(size)} | supervision
         save_detector(self.folder.detector, detector, half=True, metadata=about)
+
+    def _label_supervision(self) -> str:
+        """What the encoder of stage 1 had seen; unknown where given labels have no stage 1 beside them."""
+        if not self.folder.stage1.is_file():
+            return UNKNOWN
+        return load_stage1(self.folder.stage1)[1].supervision
 
     def _initial_detector(self) -> Detector:
         """The teacher, or a detector with a decoder drawn from the seed."""
@@ -203,6 +214,7 @@ def _about(config: TrainConfig, photos: int) -> dict[str, str]:
     told = replace(
         config,
         encoder_weights=Path(config.encoder_weights).name,
+        given_labels=None if config.given_labels is None else Path(config.given_labels).name,
         stage1=_without_folder(config.stage1),
         stage2=_without_folder(config.stage2),
     )

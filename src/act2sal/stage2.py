@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,19 +28,29 @@ from act2sal.training_state import (
     learning_rate,
     one_cycle,
 )
+from act2sal.views import draw_windows, jitter_colours, look_through, put_back
 
 
 @dataclass(frozen=True)
 class Batch:
     """Photos and labels as the network sees them, some of them mirrored.
 
-    photos: (B, 3, S, S) float32 in [0, 1]; labels: (B, 1, S, S) float32 in [0, 1]; mirrored: (B,) bool.
+    photos: (B, 3, V, V) float32 in [0, 1]; labels: (B, 1, S, S) float32 in [0, 1]; mirrored: (B,) bool; windows: of
+    the labels, what the photos show, None where that is all of them and V is S.
     """
 
     indices: Sequence[int]
     photos: Tensor
     labels: Tensor
     mirrored: Tensor
+    windows: list[tuple[int, int, int, int]] | None
+
+    @property
+    def targets(self) -> Tensor:
+        """The labels as far as the photos show them, (B, 1, V, V)."""
+        if self.windows is None:
+            return self.labels
+        return look_through(self.labels, self.windows, self.photos.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,20 @@ class Stage2:
             mirrored = mirrored.to(self.fabric.device)
             photos = to_batch(stack(self.photos, indices), self.fabric.device)
             labels = bank.read(indices).to(self.fabric.device).float().div(255)
-            yield Batch(indices, flip(photos, mirrored), flip(labels, mirrored), mirrored)
+            yield self._seen(
+                Batch(indices, flip(photos, mirrored), flip(labels, mirrored), mirrored, None), generator
+            )
+
+    def _seen(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A batch as random windows and colours show it."""
+        options, side = self.config, batch.photos.shape[-1]
+        view = options.view or side
+        if options.crop < 1 or view != side:
+            windows = draw_windows(batch.labels, options.crop, generator)
+            batch = replace(batch, photos=look_through(batch.photos, windows, view), windows=windows)
+        if options.jitter > 0:
+            batch = replace(batch, photos=jitter_colours(batch.photos, options.jitter, generator))
+        return batch
 
     def _step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
@@ -136,7 +159,7 @@ class Stage2:
         logits = logits.float()
         loss = detector_loss(
             logits,
-            batch.labels,
+            batch.targets,
             bce=self.config.loss_bce,
             ssim=self.config.loss_ssim,
             iou=self.config.loss_iou,
@@ -151,8 +174,10 @@ class Stage2:
         lam = lambda_at(epoch, warmup=self.config.rectify_warmup, lam=self.config.rectify_lambda)
         if self.config.rectifier == "none" or lam == 1:
             return logits.new_zeros(())
-        prob = flip(torch.sigmoid(logits), batch.mirrored)
-        label = flip(batch.labels, batch.mirrored)
+        prob = torch.sigmoid(logits)
+        if batch.windows is not None:
+            prob = put_back(batch.labels, prob, batch.windows)
+        prob, label = flip(prob, batch.mirrored), flip(batch.labels, batch.mirrored)
         if self.config.rectifier == "hma":
             rectified = self._historical_average(batch, prob, label)
         else:

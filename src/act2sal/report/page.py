@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from act2sal.encoders import UNKNOWN
 from act2sal.progress import clock_text
 from act2sal.report.curves import curve_svg
 from act2sal.run_directory import stage_title
@@ -94,7 +95,7 @@ def _supervision_notes(supervision: Mapping[str, str]) -> str:
     """What ‡ means in this run, or that no encoder saw labels."""
     notes = []
     for encoder, seen in supervision.items():
-        if seen == "unknown":
+        if seen == UNKNOWN:
             notes.append(f"‡ It is not known whether the weights of the {encoder} were trained with labels.")
         elif seen != _LABEL_FREE:
             notes.append(

@@ -1,0 +1,41 @@
+"""Labels that somebody else made, or an earlier run: the detector is trained on them in place of those of stage 1."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from act2sal.datasets import DatasetError, Photo, mirror
+from act2sal.images import ImageError, read_photo, write_atomic
+from act2sal.run_directory import GenerationFolder
+
+
+def copy_labels(photos: Sequence[Photo], source: Path, folder: GenerationFolder) -> list[Path]:
+    """Copy the label of each photo into a generation's folder, and the stage 1 that lies beside `source`, if any.
+
+    Args:
+        photos: of the run.
+        source: folder of the labels, PNG, in the tree and with the names that `act2sal label` gives them.
+        folder: gets them.
+
+    Returns:
+        The copies, in the order of the photos.
+
+    Raises:
+        DatasetError: a photo has no label, or one that cannot be read.
+    """
+    origins, targets = mirror(photos, source), mirror(photos, folder.labels)
+    missing = [origin for origin in origins if not origin.is_file()]
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of {len(photos)} photos have no label; the first one is {missing[0]}"
+        )
+    for origin, target in zip(origins, targets, strict=True):
+        try:
+            read_photo(origin)
+        except ImageError as error:
+            raise DatasetError(str(error)) from error
+        write_atomic(target, origin.read_bytes())
+    stage1 = source.parent / folder.stage1.name
+    if stage1.is_file():
+        shutil.copyfile(stage1, folder.stage1)
+    return targets

@@ -1,0 +1,75 @@
+"""Views: random windows and colours under which the detector sees its photos, so that it learns more from few."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from act2sal.detector import resize
+
+LEAST_FOREGROUND = 0.5
+"""Share of a label's foreground that a window has to show; one that shows less gives way to the whole photo."""
+
+
+def draw_windows(labels: Tensor, least: float, generator: torch.Generator) -> list[tuple[int, int, int, int]]:
+    """A random window of each photo, with a height and a width of at least the share `least` of its sides.
+
+    Args:
+        labels: (B, 1, S, S) float in [0, 1].
+        least: in (0, 1]; 1: the whole photos.
+        generator: of the CPU.
+
+    Returns:
+        Top, left, height and width of B windows, in pixels.
+    """
+    side = labels.shape[-1]
+    draws = torch.rand((len(labels), 4), generator=generator)
+    windows = []
+    for label, (tall, wide, down, right) in zip(labels, draws.tolist(), strict=True):
+        height, width = (max(1, round(side * (least + (1 - least) * share))) for share in (tall, wide))
+        top, left = int(down * (side - height + 1)), int(right * (side - width + 1))
+        shown = label[:, top : top + height, left : left + width].sum()
+        whole = bool(shown < LEAST_FOREGROUND * label.sum())
+        windows.append((0, 0, side, side) if whole else (top, left, height, width))
+    return windows
+
+
+def look_through(maps: Tensor, windows: Sequence[tuple[int, int, int, int]], side: int) -> Tensor:
+    """What the windows show, resized: (B, C, S, S) float -> (B, C, side, side) float."""
+    shown = [
+        torch.nn.functional.interpolate(
+            one[None, :, top : top + height, left : left + width],
+            (side, side),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        for one, (top, left, height, width) in zip(maps, windows, strict=True)
+    ]
+    return torch.cat(shown)
+
+
+def put_back(maps: Tensor, shown: Tensor, windows: Sequence[tuple[int, int, int, int]]) -> Tensor:
+    """The maps (B, C, S, S) with what the windows showed, (B, C, s, s), back in its place: (B, C, S, S)."""
+    result = maps.clone()
+    for one, view, (top, left, height, width) in zip(result, shown, windows, strict=True):
+        one[:, top : top + height, left : left + width] = resize(view[None], (height, width))[0]
+    return result
+
+
+def jitter_colours(photos: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Saturation and contrast times a factor in 1 +- strength, brightness plus up to half of it, for each photo.
+
+    Args:
+        photos: (B, 3, H, W) float32 in [0, 1].
+        strength: in [0, 1].
+        generator: of the CPU.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1].
+    """
+    draws = (2 * torch.rand((3, len(photos), 1, 1, 1), generator=generator) - 1).to(photos.device) * strength
+    grey = photos.mean(dim=1, keepdim=True)
+    saturated = grey + (photos - grey) * (1 + draws[0])
+    level = saturated.mean(dim=(1, 2, 3), keepdim=True)
+    return (level + (saturated - level) * (1 + draws[1]) + draws[2] / 2).clamp(0, 1)

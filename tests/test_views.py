@@ -1,0 +1,68 @@
+"""Random windows and colours: what they show, and that nothing else changes."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from act2sal.views import draw_windows, jitter_colours, look_through, put_back
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(seed=st.integers(0, 10_000), least=st.floats(0.2, 1.0), side=st.integers(8, 40))
+def test_windows_lie_inside_and_are_not_too_small(seed: int, least: float, side: int) -> None:
+    for top, left, height, width in draw_windows(torch.ones(5, 1, side, side), least, generator(seed)):
+        assert 0 <= top <= top + height <= side
+        assert 0 <= left <= left + width <= side
+        assert min(height, width) >= round(least * side)
+
+
+def test_windows_are_drawn_and_can_be_drawn_again() -> None:
+    labels = torch.ones(20, 1, 64, 64)
+    first, again, other = (draw_windows(labels, 0.5, generator(seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(set(first)) > 10
+    assert draw_windows(labels, 1.0, generator()) == [(0, 0, 64, 64)] * 20
+
+
+def test_a_window_without_the_object_gives_way_to_the_whole_photo() -> None:
+    labels = torch.zeros(200, 1, 64, 64)
+    labels[:, :, :4, :4] = 1
+    windows = draw_windows(labels, 0.5, generator())
+    assert (0, 0, 64, 64) in windows
+    for label, (top, left, height, width) in zip(labels, windows, strict=True):
+        assert label[0, top : top + height, left : left + width].sum() >= 8
+
+
+def test_a_window_of_the_same_size_shows_the_pixels_themselves() -> None:
+    maps = torch.rand(2, 3, 40, 40, generator=generator())
+    windows = [(3, 5, 20, 20), (20, 20, 20, 20)]
+    shown = look_through(maps, windows, 20)
+    assert torch.allclose(shown[0], maps[0, :, 3:23, 5:25], atol=1e-6)
+    assert torch.allclose(shown[1], maps[1, :, 20:, 20:], atol=1e-6)
+    assert look_through(maps, windows, 32).shape == (2, 3, 32, 32)
+
+
+def test_what_is_put_back_stands_in_its_window_alone() -> None:
+    maps = torch.rand(1, 1, 40, 40, generator=generator())
+    window = [(3, 5, 20, 16)]
+    result = put_back(maps, torch.full((1, 1, 32, 32), 0.5), window)
+    assert torch.allclose(result[:, :, 3:23, 5:21], torch.tensor(0.5))
+    outside = torch.ones(40, 40, dtype=torch.bool)
+    outside[3:23, 5:21] = False
+    assert torch.equal(result[0, 0, outside], maps[0, 0, outside])
+
+
+def test_colours_change_within_bounds_and_grey_stays_grey() -> None:
+    photos = torch.rand(6, 3, 16, 16, generator=generator())
+    changed = jitter_colours(photos, 0.3, generator(1))
+    assert changed.shape == photos.shape
+    assert 0 <= changed.min() <= changed.max() <= 1
+    assert 0.01 < float((changed - photos).abs().mean()) < 0.3
+    assert torch.allclose(jitter_colours(photos, 0.0, generator(1)), photos, atol=1e-6)
+    grey = photos[:, :1].expand(-1, 3, -1, -1)
+    spread = jitter_colours(grey, 0.3, generator(2))
+    assert float((spread.amax(dim=1) - spread.amin(dim=1)).max()) == pytest.approx(0, abs=1e-6)
