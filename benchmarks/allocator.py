@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from act2sal.allocator import keep_freed_memory
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.encoders import build_encoder
 from act2sal.hardware import hardware
 from act2sal.images import write_atomic
@@ -65,7 +65,7 @@ def measured(*, keep: bool) -> dict[str, float]:
     """Wall and kernel seconds a photo, after two steps to warm up."""
     if keep and not keep_freed_memory():
         raise SystemExit("this needs glibc")
-    detector = Detector(build_encoder("mobilenetv2", "random"), channels=32, finest_stride=4)
+    detector = DetectorNetwork(build_encoder("mobilenetv2", "random"), channels=32, finest_stride=4)
     detector = detector.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3)
     photos = torch.rand(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)

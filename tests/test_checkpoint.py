@@ -16,15 +16,15 @@ from act2sal.checkpoint import (
     save_detector,
     save_stage1,
 )
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.encoders import build_encoder
 from act2sal.official import convert_official
 
 
 @pytest.fixture(scope="module")
-def detector() -> Detector:
+def detector() -> DetectorNetwork:
     torch.manual_seed(0)
-    net = Detector(build_encoder("resnet10t", "random"), channels=8, attention=False, finest_stride=4)
+    net = DetectorNetwork(build_encoder("resnet10t", "random"), channels=8, attention=False, finest_stride=4)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
             nn.init.normal_(module.running_mean)
@@ -32,13 +32,13 @@ def detector() -> Detector:
 
 
 @pytest.fixture
-def saved(detector: Detector, tmp_path: Path) -> Path:
+def saved(detector: DetectorNetwork, tmp_path: Path) -> Path:
     save_detector(tmp_path / "detector.safetensors", detector, metadata={"size": "320", "mean": "ours"})
     return tmp_path / "detector.safetensors"
 
 
 @torch.no_grad()
-def test_detector_comes_back(detector: Detector, saved: Path) -> None:
+def test_detector_comes_back(detector: DetectorNetwork, saved: Path) -> None:
     photos = torch.rand(1, 3, 40, 50)
     loaded = load_detector(saved)
     assert torch.equal(loaded(photos), detector(photos))
@@ -51,7 +51,7 @@ def test_metadata_of_the_caller_comes_back_and_collides_with_nothing(saved: Path
     assert read_metadata(saved) == {"size": "320", "mean": "ours"}
 
 
-def test_equal_content_gives_equal_bytes(detector: Detector, saved: Path) -> None:
+def test_equal_content_gives_equal_bytes(detector: DetectorNetwork, saved: Path) -> None:
     first = saved.read_bytes()
     for _ in range(5):
         save_detector(saved, detector, metadata={"mean": "ours", "size": "320"})
@@ -59,7 +59,7 @@ def test_equal_content_gives_equal_bytes(detector: Detector, saved: Path) -> Non
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
-def test_half_precision_is_for_the_weights_of_convolutions(detector: Detector, tmp_path: Path) -> None:
+def test_half_precision_is_for_the_weights_of_convolutions(detector: DetectorNetwork, tmp_path: Path) -> None:
     path = tmp_path / "half.safetensors"
     save_detector(path, detector, half=True)
     for name, tensor in safetensors.torch.load_file(path).items():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from act2sal.detector import ConvUnit, Detector, ResidualAttentionModule, resize
+from act2sal.detector import ConvUnit, DetectorNetwork, ResidualAttentionModule, resize
 
 
 class TinyEncoder(nn.Module):
@@ -29,9 +29,9 @@ class TinyEncoder(nn.Module):
         return levels
 
 
-def detector(**options: object) -> Detector:
+def detector(**options: object) -> DetectorNetwork:
     torch.manual_seed(0)
-    return Detector(TinyEncoder(), channels=8, **options).eval()  # type: ignore[arg-type]
+    return DetectorNetwork(TinyEncoder(), channels=8, **options).eval()  # type: ignore[arg-type]
 
 
 def photos(*shape: int) -> Tensor:
@@ -106,7 +106,7 @@ def test_sizes_of_the_published_decoder() -> None:
     counts = []
     for attention in (True, False):
         encoder = TinyEncoder((64, 256, 512, 1024, 2048))
-        counts.append(parameters(Detector(encoder, attention=attention)) - parameters(encoder))
+        counts.append(parameters(DetectorNetwork(encoder, attention=attention)) - parameters(encoder))
     assert [round((25_557_032 + n) / 1e6, 2) for n in counts] == [28.40, 28.25]
 
 

@@ -13,17 +13,17 @@ from PIL import Image
 from act2sal import predict as predict_module
 from act2sal.checkpoint import CheckpointError, save_detector
 from act2sal.datasets import DatasetError
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.images import read_photo
-from act2sal.predict import Predictor, model_file, predict
+from act2sal.predict import Detector, model_file, predict
 from tiny import cpu, files_of, tiny_encoder
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
+def predictor() -> Detector:
     """With a detector that nobody trained."""
     torch.manual_seed(0)
-    return Predictor(Detector(tiny_encoder(), channels=8), size=64, fabric=cpu())
+    return Detector(DetectorNetwork(tiny_encoder(), channels=8), size=64, fabric=cpu())
 
 
 def write_photo(path: Path, size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
@@ -35,7 +35,7 @@ def write_photo(path: Path, size: tuple[int, int], seed: int = 0) -> NDArray[np.
     return photo
 
 
-def test_maps_lie_in_a_mirrored_tree_at_the_photos_size(predictor: Predictor, tmp_path: Path) -> None:
+def test_maps_lie_in_a_mirrored_tree_at_the_photos_size(predictor: Detector, tmp_path: Path) -> None:
     sizes = {"a/b.jpg": (30, 40), "a/c/d.webp": (90, 20), "e.png": (64, 64)}
     for number, (name, size) in enumerate(sizes.items()):
         write_photo(tmp_path / "in" / name, size, number)
@@ -49,7 +49,7 @@ def test_maps_lie_in_a_mirrored_tree_at_the_photos_size(predictor: Predictor, tm
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_every_map_is_that_of_its_own_photo(workers: int, predictor: Predictor, tmp_path: Path) -> None:
+def test_every_map_is_that_of_its_own_photo(workers: int, predictor: Detector, tmp_path: Path) -> None:
     # More than are decoded ahead, with damaged ones at the edges of batches and at the end
     damaged = {0, 7, 8, 22}
     photos = {}
@@ -70,7 +70,7 @@ def test_every_map_is_that_of_its_own_photo(workers: int, predictor: Predictor, 
 
 
 def test_a_predictor_gives_probabilities_at_the_size_of_each_photo(
-    predictor: Predictor, tmp_path: Path
+    predictor: Detector, tmp_path: Path
 ) -> None:
     photos = [write_photo(tmp_path / "a.png", (33, 70)), write_photo(tmp_path / "b.png", (128, 5), 1)]
     probs = predictor.batch(photos)
@@ -82,7 +82,7 @@ def test_a_predictor_gives_probabilities_at_the_size_of_each_photo(
 
 
 def test_a_damaged_photo_is_named_and_the_others_are_done(
-    predictor: Predictor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    predictor: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("a.png", "b.png"):
         write_photo(tmp_path / name, (20, 20))
@@ -94,14 +94,14 @@ def test_a_damaged_photo_is_named_and_the_others_are_done(
     assert [record.getMessage() for record in caplog.records] == outcome.failures
 
 
-def test_single_files_and_folders_can_be_mixed(predictor: Predictor, tmp_path: Path) -> None:
+def test_single_files_and_folders_can_be_mixed(predictor: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "one.png", (20, 20))
     write_photo(tmp_path / "more" / "two.png", (20, 20))
     predict([tmp_path / "one.png", tmp_path / "more"], tmp_path / "out", predictor, quiet=True)
     assert set(files_of(tmp_path / "out")) == {"one.png", "two.png"}
 
 
-def test_maps_that_are_there_are_refused_unless_overwritten(predictor: Predictor, tmp_path: Path) -> None:
+def test_maps_that_are_there_are_refused_unless_overwritten(predictor: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "in" / "a.png", (20, 20))
     write_photo(tmp_path / "in" / "b.png", (20, 20))
     predict([tmp_path / "in"], tmp_path / "out", predictor, quiet=True)
@@ -115,7 +115,7 @@ def test_maps_that_are_there_are_refused_unless_overwritten(predictor: Predictor
     assert files_of(tmp_path / "out") == done
 
 
-def test_two_photos_never_share_a_map(predictor: Predictor, tmp_path: Path) -> None:
+def test_two_photos_never_share_a_map(predictor: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "x" / "a.png", (20, 20))
     write_photo(tmp_path / "y" / "a.png", (30, 30))
     with pytest.raises(DatasetError, match=r"x/a\.png and .*y/a\.png would both be written to"):
@@ -123,7 +123,7 @@ def test_two_photos_never_share_a_map(predictor: Predictor, tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_maps_never_replace_photos(predictor: Predictor, tmp_path: Path) -> None:
+def test_maps_never_replace_photos(predictor: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png", (20, 20))
     before = files_of(tmp_path)
     with pytest.raises(DatasetError, match=r"a\.png is a photo and would be replaced"):
@@ -131,7 +131,7 @@ def test_maps_never_replace_photos(predictor: Predictor, tmp_path: Path) -> None
     assert files_of(tmp_path) == before
 
 
-def test_maps_among_the_photos_are_no_photos(predictor: Predictor, tmp_path: Path) -> None:
+def test_maps_among_the_photos_are_no_photos(predictor: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png", (20, 20))
     for _ in range(2):
         outcome = predict([tmp_path], tmp_path / "maps", predictor, overwrite=True, quiet=True)
@@ -139,7 +139,7 @@ def test_maps_among_the_photos_are_no_photos(predictor: Predictor, tmp_path: Pat
     assert set(files_of(tmp_path)) == {"a.png", "maps/a.png"}
 
 
-def test_an_input_without_photos_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+def test_an_input_without_photos_is_refused(predictor: Detector, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no photos in"):
         predict([tmp_path], tmp_path / "out", predictor, quiet=True)
 
@@ -147,24 +147,24 @@ def test_an_input_without_photos_is_refused(predictor: Predictor, tmp_path: Path
 def test_a_run_and_its_file_are_the_same_model(trained: Path, scenes: Path, tmp_path: Path) -> None:
     shutil.copy(trained / "detector.safetensors", tmp_path / "model.safetensors")
     photo = read_photo(scenes / "photos" / "scene0001.jpg")
-    by_run = Predictor.load(trained, device="cpu")
-    by_file = Predictor.load(tmp_path / "model.safetensors", device="cpu")
+    by_run = Detector.load(trained, device="cpu")
+    by_file = Detector.load(tmp_path / "model.safetensors", device="cpu")
     assert by_run.size == by_file.size == 64
     assert np.array_equal(by_run(photo), by_file(photo))
 
 
 def test_a_model_without_a_size_is_used_at_320(tmp_path: Path) -> None:
-    save_detector(tmp_path / "model.safetensors", Detector(tiny_encoder(), channels=8))
-    assert Predictor.load(tmp_path / "model.safetensors", device="cpu").size == 320
+    save_detector(tmp_path / "model.safetensors", DetectorNetwork(tiny_encoder(), channels=8))
+    assert Detector.load(tmp_path / "model.safetensors", device="cpu").size == 320
 
 
 def test_what_is_no_model_is_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckpointError, match="holds no detector yet"):
         model_file(tmp_path)
     with pytest.raises(CheckpointError, match="there is no model file"):
-        Predictor.load(tmp_path / "none.safetensors", device="cpu")
+        Detector.load(tmp_path / "none.safetensors", device="cpu")
     with pytest.raises(CheckpointError, match="holds no act2sal detector"):
-        Predictor.load(trained / "stage1.safetensors", device="cpu")
+        Detector.load(trained / "stage1.safetensors", device="cpu")
     monkeypatch.setattr(predict_module, "BUILTIN_PATH", tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError, match="ships no detector; name one with --model"):
         model_file(None)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from act2sal.config import LabelConfig, Optimizer, Stage2Config
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.losses import detector_loss
 from act2sal.photo_batches import stack, to_batch
 from act2sal.pseudo_labels import refine_prob
@@ -27,11 +27,11 @@ PHOTOS = random_squares(COUNT)
 OPTIONS = replace(tiny_config().stage2, epochs=1, batch_size=8, rectify_warmup=0)
 
 
-def tiny_detector() -> Detector:
+def tiny_detector() -> DetectorNetwork:
     encoder = tiny_encoder()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return Detector(encoder, channels=8, finest_stride=4)
+        return DetectorNetwork(encoder, channels=8, finest_stride=4)
 
 
 def first_labels() -> np.ndarray:
@@ -51,7 +51,7 @@ class Fit:
     seed: int = 0
     rows: Rows = field(default_factory=Rows)
     labels: list[Tensor] = field(default_factory=list)
-    detector: Detector = field(default_factory=tiny_detector)
+    detector: DetectorNetwork = field(default_factory=tiny_detector)
 
     def run(self, *, fresh: bool = True) -> "Fit":
         bank = self.folder / "bank"
@@ -222,7 +222,7 @@ def test_a_rate_of_zero_leaves_the_encoder(tmp_path: Path) -> None:
     assert not any(name.startswith("encoder.") for name in moved)
 
 
-class Mirrors(Detector):
+class Mirrors(DetectorNetwork):
     """A detector that notes, for every photo by its number, whether it came mirrored."""
 
     seen: list[dict[int, bool]]

@@ -16,7 +16,7 @@ from act2sal.datasets import find_photos, mirror
 from act2sal.images import read_photo
 from act2sal.labelling import photo_bank
 from act2sal.pipeline import train
-from act2sal.predict import Predictor
+from act2sal.predict import Detector
 from act2sal.pseudo_labels import label_from_logits
 from act2sal.run_directory import RunDirectory
 from act2sal.teacher import coarse, logit, predicted_logits
@@ -31,8 +31,8 @@ class Brightness(nn.Module):
         return 4 * photos[:, :1] - 2 + ramp
 
 
-def predictor(size: int = SIZE) -> Predictor:
-    return Predictor(Brightness(), size=size, fabric=cpu())  # type: ignore[arg-type]
+def predictor(size: int = SIZE) -> Detector:
+    return Detector(Brightness(), size=size, fabric=cpu())  # type: ignore[arg-type]
 
 
 def test_a_teacher_says_the_mean_of_photo_and_mirror_image(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_first_generation_is_a_run_of_its_own(twice: Path, trained: Path) ->
 def test_the_second_begins_with_what_the_first_detector_predicts(
     twice: Path, scenes: Path, config: TrainConfig, tmp_path: Path
 ) -> None:
-    teacher = Predictor.load(twice / "generation-1", device="cpu")
+    teacher = Detector.load(twice / "generation-1", device="cpu")
     bank = photo_bank(find_photos(scenes / "photos"), tmp_path, config, None, quiet=True)
     cues = predicted_logits(teacher, bank, tmp_path / "cues.npy", quiet=True)
     targets = mirror(bank.photos, twice / "cache" / "round-1")

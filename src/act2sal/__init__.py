@@ -4,7 +4,7 @@
     import act2sal
 
     act2sal.train(Path("photos"), Path("run"), act2sal.TrainConfig())
-    detector = act2sal.Predictor.load(Path("run"))
+    detector = act2sal.Detector.load(Path("run"))
     prob = detector(act2sal.read_photo(Path("photo.jpg")))   # (H, W) float32 in [0, 1]
 
 Everything is loaded when it is first used, so that `import act2sal` takes no time.
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from act2sal.images import read_photo
     from act2sal.labelling import label
     from act2sal.pipeline import train
-    from act2sal.predict import Predictor
+    from act2sal.predict import Detector
 
 __all__ = [
     "PRESETS",
-    "Predictor",
+    "Detector",
     "Tally",
     "TrainConfig",
     "__version__",
@@ -40,10 +40,10 @@ def __getattr__(name: str) -> object:
         from act2sal import config
 
         return getattr(config, name)
-    if name == "Predictor":
-        from act2sal.predict import Predictor
+    if name == "Detector":
+        from act2sal.predict import Detector
 
-        return Predictor
+        return Detector
     if name in ("Tally", "evaluate"):
         from act2sal import evaluation
 

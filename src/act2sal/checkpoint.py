@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from act2sal.activation import ActivationNetwork, BoundaryKind
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.encoder_weights import WeightsError, read_weights
 from act2sal.encoders import Encoder, encoder_from_metadata, encoder_metadata
 from act2sal.errors import InputError
@@ -34,7 +34,7 @@ class CheckpointError(InputError):
 
 
 def save_detector(
-    path: Path, detector: Detector, *, half: bool = False, metadata: Mapping[str, str] | None = None
+    path: Path, detector: DetectorNetwork, *, half: bool = False, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a detector with its encoder; the encoder has to be an `encoders.Encoder`.
 
@@ -54,7 +54,7 @@ def save_detector(
     _write(Path(path), DETECTOR_FORMAT, detector, encoder, options, half=half, about=metadata or {})
 
 
-def load_detector(path: Path) -> Detector:
+def load_detector(path: Path) -> DetectorNetwork:
     """Read a detector in eval mode, on the CPU, in float32.
 
     Raises:
@@ -102,11 +102,11 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {key.removeprefix(_ABOUT): text for key, text in metadata.items() if key.startswith(_ABOUT)}
 
 
-def _empty_detector(metadata: Mapping[str, str]) -> Detector:
+def _empty_detector(metadata: Mapping[str, str]) -> DetectorNetwork:
     stride = int(metadata["finest_stride"])
     if stride not in (2, 4):
         raise ValueError(f"finest stride {stride}")
-    return Detector(
+    return DetectorNetwork(
         encoder_from_metadata(metadata),
         channels=int(metadata["channels"]),
         attention=bool(json.loads(metadata["attention"])),

@@ -9,7 +9,7 @@ from act2sal.config import PRESETS, Stage2Config, TrainConfig
 from act2sal.evaluation import evaluate
 from act2sal.images import write_atomic
 from act2sal.pipeline import read_supervision, train
-from act2sal.predict import Predictor, predict
+from act2sal.predict import Detector, predict
 from act2sal.report import write_report
 from act2sal.run_directory import RunDirectory
 from act2sal.scenes import write_demo_photos, write_scenes
@@ -42,7 +42,7 @@ def demo(out: Path, *, quiet: bool = False) -> Path:
     write_scenes(out / "test", TEST_SCENES, seed=2)
     config, run = demo_config(), out / "run"
     trained = train(out / "train" / "photos", run, config, quiet=quiet)
-    predict([out / "test" / "photos"], out / "maps", Predictor.load(run), quiet=quiet)
+    predict([out / "test" / "photos"], out / "maps", Detector.load(run), quiet=quiet)
     rows = {
         "pseudo labels of the training scenes": (run / "labels", out / "train" / "masks"),
         "detector on other scenes": (out / "maps", out / "test" / "masks"),

@@ -77,7 +77,7 @@ class Deepening(nn.Module):
         return _double(self.narrow(_double(self.widen(deepest))))
 
 
-class Detector(nn.Module):
+class DetectorNetwork(nn.Module):
     """The saliency detector: photos in, logits at their size out (Eq. 7-11).
 
     The product of a local (levels 1, 2, 5) and a regional (levels 3, 4, 5) module, summed over channels.

@@ -27,7 +27,7 @@ from act2sal.datasets import (
 )
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.images import read_photo, resize_photo, write_atomic
-from act2sal.predict import Predictor
+from act2sal.predict import Detector
 from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import (
     Features,
@@ -78,7 +78,7 @@ class Labelling:
     fabric: Fabric
     log: EpochLog
     quiet: bool
-    teacher: Predictor | None = None
+    teacher: Detector | None = None
 
     def fit(self) -> Fitted:
         """Fit stage 1 with its rounds of self-training, going on where an earlier call was stopped.
@@ -90,12 +90,12 @@ class Labelling:
         before = self.teacher or Fitted(self._first_fit(features), encoder, features)
         for number in range(1, self.config.stage1.rounds + 1):
             before = Fitted(self._round(number, features, before), encoder, features)
-        if isinstance(before, Predictor):
+        if isinstance(before, Detector):
             raise ConfigError("stage1.rounds = 0: stage 1 learns from a detector in a round of self-training")
         return before
 
     def write(
-        self, source: Fitted | Predictor, out: Path, *, phase: str, resume: bool
+        self, source: Fitted | Detector, out: Path, *, phase: str, resume: bool
     ) -> tuple[Sequence[NDArray[np.float32]], list[Path]]:
         """Write the labels that a fitted stage 1, or a detector, gives all photos, and log it as `phase`.
 
@@ -122,10 +122,10 @@ class Labelling:
         self.log({"stage": phase, "epoch": 0, "seconds": time.perf_counter() - started})
         return cues, targets
 
-    def _cues(self, source: Fitted | Predictor) -> Sequence[NDArray[np.float32]]:
+    def _cues(self, source: Fitted | Detector) -> Sequence[NDArray[np.float32]]:
         options, file = self.config.stage1, self.cache / "cues.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(source, Predictor):
+        if isinstance(source, Detector):
             return list(predicted_logits(source, self.bank, file, quiet=self.quiet))
         if options.cues_at_photo_size:
             paths = [photo.path for photo in self.bank.photos]
@@ -170,7 +170,7 @@ class Labelling:
             quiet=self.quiet,
         )
 
-    def _round(self, number: int, features: Features, before: Fitted | Predictor) -> ActivationNetwork:
+    def _round(self, number: int, features: Features, before: Fitted | Detector) -> ActivationNetwork:
         """Fresh blocks fitted on the labels that the ones before, or the teacher, give."""
         options, seed = self.config.stage1, self.config.seed
         network = activation_network(features, options, seed=seed + number, boundary="affine")
@@ -193,7 +193,7 @@ class Labelling:
         )
 
     def _write_round_labels(
-        self, file: Path, source: Fitted | Predictor, size: tuple[int, int], phase: str
+        self, file: Path, source: Fitted | Detector, size: tuple[int, int], phase: str
     ) -> None:
         """The labels of all photos on the grid of the fused map, `size` = (h, w): (N, h, w) uint8 0..255."""
         folder = file.with_suffix("")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from act2sal.activation import ActivationNetwork
 from act2sal.checkpoint import CheckpointError, save_detector, save_stage1
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.encoder_weights import WeightsError, encoder_tensors, match, read_weights
 from act2sal.encoders import UNKNOWN, Encoder, encoder_from_metadata
 
@@ -94,10 +94,10 @@ def stage1_from_official(tensors: Mapping[str, Tensor]) -> tuple[ActivationNetwo
     return network.eval(), _encoder(tensors)
 
 
-def detector_from_official(tensors: Mapping[str, Tensor]) -> Detector:
+def detector_from_official(tensors: Mapping[str, Tensor]) -> DetectorNetwork:
     """The detector out of an official state dict, in eval mode."""
     encoder = _encoder(tensors)
-    detector = Detector(encoder, channels=64)
+    detector = DetectorNetwork(encoder, channels=64)
     encoder_state = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     detector.load_state_dict({**_renamed(tensors, DETECTOR_LAYERS), **encoder_state})
     return detector.eval()

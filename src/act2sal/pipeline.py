@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
 from act2sal.datasets import PhotoBank, find_photos, mirror
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
 from act2sal.given_labels import copy_labels
 from act2sal.images import write_atomic
@@ -25,7 +25,7 @@ from act2sal.labelling import (
     photo_bank,
     read_label,
 )
-from act2sal.predict import Predictor
+from act2sal.predict import Detector
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
 from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
@@ -139,7 +139,7 @@ class _Generation:
             samples.labels(copy_labels(self.bank.photos, Path(self.config.given_labels), self.folder))
             write_atomic(finished, b"")
             return
-        teacher = None if self.teacher is None else Predictor.load(self.teacher, device=self.config.device)
+        teacher = None if self.teacher is None else Detector.load(self.teacher, device=self.config.device)
         labelling = Labelling(
             bank=self.bank,
             features=self.cache / "features",
@@ -175,7 +175,7 @@ class _Generation:
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
         )
-        predictor = Predictor(detector, size=size, fabric=self.fabric)
+        predictor = Detector(detector, size=size, fabric=self.fabric)
         samples.predictions(lambda squares: np.stack(predictor.batch(list(squares))))
         supervision = {
             "stage 1 supervision": self._label_supervision(),
@@ -190,18 +190,18 @@ class _Generation:
             return UNKNOWN
         return load_stage1(self.folder.stage1)[1].supervision
 
-    def _initial_detector(self) -> Detector:
+    def _initial_detector(self) -> DetectorNetwork:
         """The teacher, or a detector with a decoder drawn from the seed."""
         if self.teacher is not None:
             return load_detector(self.teacher)
         return _fresh_detector(initial_encoder(self.config.stage2, self.config), self.config)
 
 
-def _fresh_detector(encoder: Encoder, config: TrainConfig) -> Detector:
+def _fresh_detector(encoder: Encoder, config: TrainConfig) -> DetectorNetwork:
     """A detector with a decoder drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Detector(
+        return DetectorNetwork(
             encoder,
             channels=config.stage2.channels,
             attention=config.stage2.attention,

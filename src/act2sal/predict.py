@@ -1,4 +1,4 @@
-"""Photos in, saliency maps out: one photo with a `Predictor`, whole folders with `predict`."""
+"""Photos in, saliency maps out: one photo with a `Detector`, whole folders with `predict`."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from act2sal.allocator import keep_freed_memory
 from act2sal.checkpoint import CheckpointError, load_detector, read_metadata
 from act2sal.classical.superpixels import SaliencyMethod
 from act2sal.datasets import Photo, find_photos, mirror, refuse_collisions
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.encoder_weights import BUILTIN_PATH
 from act2sal.images import ImageError, read_photo, resize_map, resize_photo, write_gray_png
 from act2sal.photo_batches import to_batch
@@ -28,7 +28,7 @@ BATCH = 8
 logger = logging.getLogger("act2sal")
 
 
-class Predictor:
+class Detector:
     """A detector ready for photos of any size.
 
     Args:
@@ -37,13 +37,13 @@ class Predictor:
         fabric: device and precision.
     """
 
-    def __init__(self, detector: Detector, *, size: int, fabric: Fabric) -> None:
+    def __init__(self, detector: DetectorNetwork, *, size: int, fabric: Fabric) -> None:
         self.detector = fabric.setup(detector.to(memory_format=torch.channels_last).eval())
         self.size = size
         self.fabric = fabric
 
     @classmethod
-    def load(cls, model: Path | None = None, *, device: str = "auto") -> "Predictor":
+    def load(cls, model: Path | None = None, *, device: str = "auto") -> "Detector":
         """Read a model file, or the detector of a run directory; None: the detector shipped with the package.
 
         From then on the process keeps the memory that it frees (`allocator`).
@@ -102,7 +102,7 @@ class Outcome:
 def predict(
     inputs: Sequence[Path],
     out: Path,
-    predictor: Predictor,
+    predictor: Detector,
     *,
     workers: int = 0,
     overwrite: bool = False,

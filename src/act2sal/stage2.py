@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from act2sal import progress
 from act2sal.config import LabelConfig, Stage2Config
-from act2sal.detector import Detector
+from act2sal.detector import DetectorNetwork
 from act2sal.losses import detector_loss
 from act2sal.photo_batches import PhotoSource, stack, to_batch
 from act2sal.pseudo_labels import refine_prob
@@ -70,13 +70,13 @@ class Stage2:
 
     def fit(
         self,
-        detector: Detector,
+        detector: DetectorNetwork,
         state: TrainingState,
         log: EpochLog,
         *,
         on_epoch: Callable[[LabelBank], None],
         quiet: bool = False,
-    ) -> Detector:
+    ) -> DetectorNetwork:
         """Fit `detector` on the labels of the bank, rectify them after every step, return it in eval mode.
 
         Goes on from `state`, and opens the bank there; `log` gets one row per epoch, `on_epoch` the labels as
@@ -196,7 +196,7 @@ class Stage2:
         return torch.from_numpy(averaged)[:, None].to(label.device)
 
 
-def make_optimizer(detector: Detector, config: Stage2Config) -> torch.optim.Optimizer:
+def make_optimizer(detector: DetectorNetwork, config: Stage2Config) -> torch.optim.Optimizer:
     """The optimiser, with the encoder's parameters in group 0 and the others in group 1."""
     encoder = list(detector.encoder.parameters())
     known = {id(parameter) for parameter in encoder}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from act2sal import progress
 from act2sal.images import resize_photo
 from act2sal.photo_batches import PhotoSource, stack
-from act2sal.predict import Predictor
+from act2sal.predict import Detector
 
 BATCH = 8
 STRIDE = 4
@@ -21,7 +21,7 @@ CERTAIN = 1e-3
 
 
 def predicted_logits(
-    predictor: Predictor, photos: PhotoSource, path: Path, *, quiet: bool = False
+    predictor: Detector, photos: PhotoSource, path: Path, *, quiet: bool = False
 ) -> NDArray[np.float32]:
     """What a detector says of each photo and its mirror image, averaged, as logits.
 
