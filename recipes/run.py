@@ -24,6 +24,8 @@ from act2sal.version import __version__
 FOLDER = Path(__file__).resolve().parent
 TRAINING_SET = "duts_tr_3000"
 TEST_SETS = ("ecssd_dev", "pascal_s_dev", "sod_dev")
+LABELS_OF = {"duts3000-student": "duts3000-densenet-mobilenet"}
+"""Recipes that train on the labels which the run of another one leaves."""
 WEIGHT_FILES = {
     "densenet169": "densenet169_imagenet.safetensors",
     "mobilenetv2": "mobilenetv2_100_imagenet.safetensors",
@@ -42,14 +44,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--note", default="", help="what a reader of the results has to know about this run")
     options = parser.parse_args()
-    recipe = FOLDER / f"{options.name}.toml"
-    run = options.runs / f"{options.name}-seed{options.seed}"
-    train(recipe, run, options)
+    run = run_of(options.name, options)
+    train(options.name, run, options)
     scores = {
         f"labels {TRAINING_SET}, {row}": s for row, s in label_rows(run, options.data / TRAINING_SET).items()
     }
     for name in TEST_SETS:
-        scores |= test_rows(run, name, options.data / name)
+        scores |= test_rows(run, name, options.data / name, given=options.name in LABELS_OF)
     result = {
         "command": f"make recipe NAME={options.name} SEED={options.seed}",
         "seed": options.seed,
@@ -66,14 +67,26 @@ def main() -> None:
     print(text)
 
 
-def train(recipe: Path, run: Path, options: argparse.Namespace) -> None:
-    """`act2sal train`, going on with a run that was stopped."""
+def run_of(name: str, options: argparse.Namespace) -> Path:
+    """The run directory of a recipe."""
+    return options.runs / f"{name}-seed{options.seed}"
+
+
+def train(name: str, run: Path, options: argparse.Namespace) -> None:
+    """`act2sal train`, going on with a run that was stopped; first that of the recipe whose labels are learned."""
+    recipe = FOLDER / f"{name}.toml"
     config = load_toml(recipe, TrainConfig())
+    given = []
+    if name in LABELS_OF:
+        before = run_of(LABELS_OF[name], options)
+        if not (before / "detector.safetensors").is_file():
+            train(LABELS_OF[name], before, options)
+        given = ["--given-labels", str(before / "labels")]
     command = ["train", str(options.data / TRAINING_SET / "images"), "--out", str(run), "--keep-cache"]
     if (run / "config.toml").is_file():
         command += ["--resume"]
     else:
-        command += ["--config", str(recipe), "--seed", str(options.seed)]
+        command += ["--config", str(recipe), "--seed", str(options.seed), *given]
         for stage, encoder in (("stage1", config.stage1.encoder), ("stage2", config.stage2.encoder)):
             if options.weights is not None and encoder is not None:
                 command += [f"--{stage}.encoder-weights", str(options.weights / WEIGHT_FILES[encoder])]
@@ -98,6 +111,8 @@ def label_folders(folder: Path, photos: Path) -> dict[str, Path]:
     rows["before OLR"] = folder / "labels"
     banks = folder / "checkpoints" / "labels"
     last = max(int(path.stem.removeprefix("labels_")) for path in banks.glob("*.npy"))
+    if last == 0:
+        return rows
     bank = LabelBank(banks, epoch=last)
     rows["after OLR"] = folder / "cache" / "rectified"
     for index, target in enumerate(mirror(find_photos(photos), rows["after OLR"])):
@@ -105,13 +120,16 @@ def label_folders(folder: Path, photos: Path) -> dict[str, Path]:
     return rows
 
 
-def test_rows(run: Path, name: str, folder: Path) -> dict[str, dict[str, float]]:
-    """Scores on a test set: labels of stage 1, maps of the detector."""
+def test_rows(run: Path, name: str, folder: Path, *, given: bool) -> dict[str, dict[str, float]]:
+    """Scores on a test set: labels of stage 1, unless the labels were given, and maps of the detector."""
     labels, maps = run / "test" / name / "labels", run / "test" / name / "maps"
-    act2sal(["label", str(folder / "images"), "--out", str(labels), "--run", str(run), "--overwrite"])
-    act2sal(["predict", str(folder / "images"), "--out", str(maps), "--model", str(run), "--overwrite"])
-    masks = folder / "masks"
-    return {f"stage 1 labels {name}": scored(labels, masks), f"detector {name}": scored(maps, masks)}
+    photos, masks = str(folder / "images"), folder / "masks"
+    rows = {}
+    if not given:
+        act2sal(["label", photos, "--out", str(labels), "--run", str(run), "--overwrite"])
+        rows[f"stage 1 labels {name}"] = scored(labels, masks)
+    act2sal(["predict", photos, "--out", str(maps), "--model", str(run), "--overwrite"])
+    return rows | {f"detector {name}": scored(maps, masks)}
 
 
 def act2sal(arguments: list[str]) -> None:
