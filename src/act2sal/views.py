@@ -7,6 +7,9 @@ from torch import Tensor
 
 from act2sal.detector import resize
 
+ANTIALIASED = 1.5
+"""Windows larger than so many views are smoothed before they are made smaller."""
+
 LEAST_FOREGROUND = 0.5
 """Share of a label's foreground that a window has to show; one that shows less gives way to the whole photo."""
 
@@ -42,7 +45,7 @@ def look_through(maps: Tensor, windows: Sequence[tuple[int, int, int, int]], sid
             (side, side),
             mode="bilinear",
             align_corners=False,
-            antialias=True,
+            antialias=max(height, width) > ANTIALIASED * side,
         )
         for one, (top, left, height, width) in zip(maps, windows, strict=True)
     ]
@@ -69,7 +72,10 @@ def jitter_colours(photos: Tensor, strength: float, generator: torch.Generator) 
         (B, 3, H, W) float32 in [0, 1].
     """
     draws = (2 * torch.rand((3, len(photos), 1, 1, 1), generator=generator) - 1).to(photos.device) * strength
+    contrast, colour = 1 + draws[1], (1 + draws[0]) * (1 + draws[1])
     grey = photos.mean(dim=1, keepdim=True)
-    saturated = grey + (photos - grey) * (1 + draws[0])
-    level = saturated.mean(dim=(1, 2, 3), keepdim=True)
-    return (level + (saturated - level) * (1 + draws[1]) + draws[2] / 2).clamp(0, 1)
+    level = grey.mean(dim=(2, 3), keepdim=True)
+    # In one pass: colours about their grey by `colour`, greys about their level by `contrast`.
+    return (photos * colour + (grey * (contrast - colour) + level * (1 - contrast) + draws[2] / 2)).clamp(
+        0, 1
+    )
