@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from act2sal import labelling
-from act2sal.checkpoint import CheckpointError, load_stage1
+from act2sal.checkpoint import load_stage1
 from act2sal.config import ConfigError, TrainConfig
 from act2sal.datasets import DatasetError
+from act2sal.errors import CheckpointError
 from act2sal.images import read_photo, write_gray_png
 from act2sal.labelling import initial_encoder, label, read_label
 from act2sal.pipeline import train

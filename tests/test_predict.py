@@ -10,20 +10,24 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2sal import predict as predict_module
-from act2sal.checkpoint import CheckpointError, save_detector
+from act2sal import model_files
+from act2sal.checkpoint import save_detector
 from act2sal.datasets import DatasetError
+from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
+from act2sal.errors import CheckpointError
 from act2sal.images import read_photo
-from act2sal.predict import Detector, model_file, predict
+from act2sal.model_files import model_file
+from act2sal.predict import predict
+from act2sal.torch_network import TorchNetwork
 from tiny import cpu, files_of, tiny_encoder
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Detector:
+def detector() -> Detector:
     """With a detector that nobody trained."""
     torch.manual_seed(0)
-    return Detector(DetectorNetwork(tiny_encoder(), channels=8), size=64, fabric=cpu())
+    return Detector(TorchNetwork(DetectorNetwork(tiny_encoder(), channels=8), size=64, fabric=cpu()))
 
 
 def write_photo(path: Path, size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
@@ -35,11 +39,11 @@ def write_photo(path: Path, size: tuple[int, int], seed: int = 0) -> NDArray[np.
     return photo
 
 
-def test_maps_lie_in_a_mirrored_tree_at_the_photos_size(predictor: Detector, tmp_path: Path) -> None:
+def test_maps_lie_in_a_mirrored_tree_at_the_photos_size(detector: Detector, tmp_path: Path) -> None:
     sizes = {"a/b.jpg": (30, 40), "a/c/d.webp": (90, 20), "e.png": (64, 64)}
     for number, (name, size) in enumerate(sizes.items()):
         write_photo(tmp_path / "in" / name, size, number)
-    outcome = predict([tmp_path / "in"], tmp_path / "out", predictor, quiet=True)
+    outcome = predict([tmp_path / "in"], tmp_path / "out", detector, quiet=True)
     assert (outcome.written, outcome.failures) == (3, [])
     assert set(files_of(tmp_path / "out")) == {"a/b.png", "a/c/d.png", "e.png"}
     for name, (height, width) in sizes.items():
@@ -49,7 +53,7 @@ def test_maps_lie_in_a_mirrored_tree_at_the_photos_size(predictor: Detector, tmp
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_every_map_is_that_of_its_own_photo(workers: int, predictor: Detector, tmp_path: Path) -> None:
+def test_every_map_is_that_of_its_own_photo(workers: int, detector: Detector, tmp_path: Path) -> None:
     # More than are decoded ahead, with damaged ones at the edges of batches and at the end
     damaged = {0, 7, 8, 22}
     photos = {}
@@ -58,90 +62,90 @@ def test_every_map_is_that_of_its_own_photo(workers: int, predictor: Detector, t
         photos[number] = write_photo(path, (20 + number, 50 - number), number)
         if number in damaged:
             path.write_bytes(b"not a photo")
-    outcome = predict([tmp_path / "in"], tmp_path / "out", predictor, workers=workers, quiet=True)
+    outcome = predict([tmp_path / "in"], tmp_path / "out", detector, workers=workers, quiet=True)
     assert outcome.written == 19
     assert [Path(line.partition(":")[0]).stem for line in outcome.failures] == ["00", "07", "08", "22"]
     assert len(files_of(tmp_path / "out")) == 19
     for number in set(photos) - damaged:
         written = read_photo(tmp_path / "out" / f"{number:02d}.png")[..., 0]
-        wanted = np.round(predictor(photos[number]) * 255)
+        wanted = np.round(detector(photos[number]) * 255)
         assert written.shape == wanted.shape
         assert np.abs(written - wanted).max() <= 1
 
 
 def test_a_predictor_gives_probabilities_at_the_size_of_each_photo(
-    predictor: Detector, tmp_path: Path
+    detector: Detector, tmp_path: Path
 ) -> None:
     photos = [write_photo(tmp_path / "a.png", (33, 70)), write_photo(tmp_path / "b.png", (128, 5), 1)]
-    probs = predictor.batch(photos)
+    probs = detector.batch(photos)
     assert [prob.shape for prob in probs] == [(33, 70), (128, 5)]
     for prob in probs:
         assert prob.dtype == np.float32
         assert 0 <= prob.min() <= prob.max() <= 1
-    assert np.abs(predictor(photos[0]) - probs[0]).max() < 1e-5
+    assert np.abs(detector(photos[0]) - probs[0]).max() < 1e-5
 
 
 def test_a_damaged_photo_is_named_and_the_others_are_done(
-    predictor: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("a.png", "b.png"):
         write_photo(tmp_path / name, (20, 20))
     (tmp_path / "c.jpg").write_bytes(b"")
     with caplog.at_level(logging.WARNING, logger="act2sal"):
-        outcome = predict([tmp_path], tmp_path / "out", predictor, quiet=True)
+        outcome = predict([tmp_path], tmp_path / "out", detector, quiet=True)
     assert outcome.written == 2
     assert outcome.failures == [f"{tmp_path / 'c.jpg'}: the file is empty"]
     assert [record.getMessage() for record in caplog.records] == outcome.failures
 
 
-def test_single_files_and_folders_can_be_mixed(predictor: Detector, tmp_path: Path) -> None:
+def test_single_files_and_folders_can_be_mixed(detector: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "one.png", (20, 20))
     write_photo(tmp_path / "more" / "two.png", (20, 20))
-    predict([tmp_path / "one.png", tmp_path / "more"], tmp_path / "out", predictor, quiet=True)
+    predict([tmp_path / "one.png", tmp_path / "more"], tmp_path / "out", detector, quiet=True)
     assert set(files_of(tmp_path / "out")) == {"one.png", "two.png"}
 
 
-def test_maps_that_are_there_are_refused_unless_overwritten(predictor: Detector, tmp_path: Path) -> None:
+def test_maps_that_are_there_are_refused_unless_overwritten(detector: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "in" / "a.png", (20, 20))
     write_photo(tmp_path / "in" / "b.png", (20, 20))
-    predict([tmp_path / "in"], tmp_path / "out", predictor, quiet=True)
+    predict([tmp_path / "in"], tmp_path / "out", detector, quiet=True)
     done = files_of(tmp_path / "out")
     (tmp_path / "out" / "a.png").unlink()
     (tmp_path / "out" / "b.png").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match=r"b\.png exists already; --overwrite"):
-        predict([tmp_path / "in"], tmp_path / "out", predictor, quiet=True)
+        predict([tmp_path / "in"], tmp_path / "out", detector, quiet=True)
     assert files_of(tmp_path / "out") == {"b.png": b"mine"}
-    predict([tmp_path / "in"], tmp_path / "out", predictor, overwrite=True, quiet=True)
+    predict([tmp_path / "in"], tmp_path / "out", detector, overwrite=True, quiet=True)
     assert files_of(tmp_path / "out") == done
 
 
-def test_two_photos_never_share_a_map(predictor: Detector, tmp_path: Path) -> None:
+def test_two_photos_never_share_a_map(detector: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "x" / "a.png", (20, 20))
     write_photo(tmp_path / "y" / "a.png", (30, 30))
     with pytest.raises(DatasetError, match=r"x/a\.png and .*y/a\.png would both be written to"):
-        predict([tmp_path / "x", tmp_path / "y"], tmp_path / "out", predictor, quiet=True)
+        predict([tmp_path / "x", tmp_path / "y"], tmp_path / "out", detector, quiet=True)
     assert not (tmp_path / "out").exists()
 
 
-def test_maps_never_replace_photos(predictor: Detector, tmp_path: Path) -> None:
+def test_maps_never_replace_photos(detector: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png", (20, 20))
     before = files_of(tmp_path)
     with pytest.raises(DatasetError, match=r"a\.png is a photo and would be replaced"):
-        predict([tmp_path], tmp_path, predictor, overwrite=True, quiet=True)
+        predict([tmp_path], tmp_path, detector, overwrite=True, quiet=True)
     assert files_of(tmp_path) == before
 
 
-def test_maps_among_the_photos_are_no_photos(predictor: Detector, tmp_path: Path) -> None:
+def test_maps_among_the_photos_are_no_photos(detector: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png", (20, 20))
     for _ in range(2):
-        outcome = predict([tmp_path], tmp_path / "maps", predictor, overwrite=True, quiet=True)
+        outcome = predict([tmp_path], tmp_path / "maps", detector, overwrite=True, quiet=True)
         assert outcome.written == 1
     assert set(files_of(tmp_path)) == {"a.png", "maps/a.png"}
 
 
-def test_an_input_without_photos_is_refused(predictor: Detector, tmp_path: Path) -> None:
+def test_an_input_without_photos_is_refused(detector: Detector, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no photos in"):
-        predict([tmp_path], tmp_path / "out", predictor, quiet=True)
+        predict([tmp_path], tmp_path / "out", detector, quiet=True)
 
 
 def test_a_run_and_its_file_are_the_same_model(trained: Path, scenes: Path, tmp_path: Path) -> None:
@@ -165,6 +169,6 @@ def test_what_is_no_model_is_refused(trained: Path, tmp_path: Path, monkeypatch:
         Detector.load(tmp_path / "none.safetensors", device="cpu")
     with pytest.raises(CheckpointError, match="holds no act2sal detector"):
         Detector.load(trained / "stage1.safetensors", device="cpu")
-    monkeypatch.setattr(predict_module, "BUILTIN_PATH", tmp_path / "none.safetensors")
+    monkeypatch.setattr(model_files, "BUILTIN_PATH", tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError, match="ships no detector; name one with --model"):
         model_file(None)

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from act2sal.checkpoint import load_detector
 from act2sal.config import ConfigError, TrainConfig
 from act2sal.datasets import find_photos, mirror
+from act2sal.detect import Detector
 from act2sal.images import read_photo
 from act2sal.labelling import photo_bank
 from act2sal.pipeline import train
-from act2sal.predict import Detector
 from act2sal.pseudo_labels import label_from_logits
 from act2sal.run_directory import RunDirectory
 from act2sal.teacher import coarse, logit, predicted_logits
+from act2sal.torch_network import TorchNetwork
 from tiny import SIZE, cpu, files_of, random_squares, tiny_config
 
 
@@ -32,7 +33,7 @@ class Brightness(nn.Module):
 
 
 def predictor(size: int = SIZE) -> Detector:
-    return Detector(Brightness(), size=size, fabric=cpu())  # type: ignore[arg-type]
+    return Detector(TorchNetwork(Brightness(), size=size, fabric=cpu()))  # type: ignore[arg-type]
 
 
 def test_a_teacher_says_the_mean_of_photo_and_mirror_image(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
     import act2sal
 
     act2sal.train(Path("photos"), Path("run"), act2sal.TrainConfig())
-    detector = act2sal.Detector.load(Path("run"))
-    prob = detector(act2sal.read_photo(Path("photo.jpg")))   # (H, W) float32 in [0, 1]
+    detector = act2sal.Detector.load("run")
+    prob = detector("photo.jpg")   # (H, W) float32 in [0, 1]
 
 Everything is loaded when it is first used, so that `import act2sal` takes no time.
 """
@@ -16,11 +16,11 @@ from act2sal.version import __version__
 
 if TYPE_CHECKING:
     from act2sal.config import PRESETS, TrainConfig
+    from act2sal.detect import Detector
     from act2sal.evaluation import Tally, evaluate
     from act2sal.images import read_photo
     from act2sal.labelling import label
     from act2sal.pipeline import train
-    from act2sal.predict import Detector
 
 __all__ = [
     "PRESETS",
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> object:
 
         return getattr(config, name)
     if name == "Detector":
-        from act2sal.predict import Detector
+        from act2sal.detect import Detector
 
         return Detector
     if name in ("Tally", "evaluate"):

@@ -17,7 +17,7 @@ from act2sal.activation import ActivationNetwork, BoundaryKind
 from act2sal.detector import DetectorNetwork
 from act2sal.encoder_weights import WeightsError, read_weights
 from act2sal.encoders import Encoder, encoder_from_metadata, encoder_metadata
-from act2sal.errors import InputError
+from act2sal.errors import CheckpointError
 from act2sal.images import write_atomic
 
 DETECTOR_FORMAT = "act2sal detector"
@@ -27,10 +27,6 @@ VERSION = "1"
 _ABOUT = "about."
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-class CheckpointError(InputError):
-    """A model file that is missing, damaged or of another kind; the message names it."""
 
 
 def save_detector(

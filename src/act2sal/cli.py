@@ -262,11 +262,12 @@ def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
     from act2sal import classical
-    from act2sal.predict import Detector, Outcome, predict, predict_by
+    from act2sal.detect import Detector
+    from act2sal.predict import Outcome, predict, predict_by
 
     write: Callable[..., Outcome]
     if options.method == "a2s":
-        write = partial(predict, predictor=Detector.load(options.model, device=options.device))
+        write = partial(predict, detector=Detector.load(options.model, device=options.device))
     elif options.model is not None:
         raise InputError(f"--model is for the detector; --method {options.method} has none")
     else:
@@ -287,7 +288,7 @@ def compare_command(arguments: Sequence[str]) -> int:
     options = _parse(CompareOptions, arguments, "compare")
     from act2sal import classical
     from act2sal.comparison import compare
-    from act2sal.predict import Detector
+    from act2sal.detect import Detector
 
     names = options.methods.split(",")
     unknown = [name for name in names if name not in METHODS]

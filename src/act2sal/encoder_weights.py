@@ -22,8 +22,6 @@ MOCO_V2_URL = (
 MOCO_V2_MD5 = "a04e12f8"  # the first 8 hexadecimal digits, as its authors publish them
 MOCO_V2_PREFIX = "module.encoder_q."
 
-BUILTIN_PATH = Path(__file__).parent / "models" / "detector.safetensors"
-
 _PREFIXES = (MOCO_V2_PREFIX, "module.encoder.", "encoder.", "module.", "backbone.")
 _WRAPPERS = ("state_dict", "model", "model_state", "net")
 _SHOWN = 8

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from act2sal.encoder_weights import (
-    BUILTIN_PATH,
     MOCO_V2_PREFIX,
     WeightsError,
     encoder_tensors,
@@ -22,6 +21,7 @@ from act2sal.encoder_weights import (
     top_level_outside,
 )
 from act2sal.errors import InputError
+from act2sal.model_files import BUILTIN_PATH
 
 UNKNOWN = "unknown"
 """Supervision of weights of which nobody says what they were trained with."""

@@ -3,3 +3,7 @@
 
 class InputError(ValueError):
     """Something given to the package cannot be used; the message is one line that names it."""
+
+
+class CheckpointError(InputError):
+    """A model file that is missing, damaged, or of another kind; the message names it."""

@@ -25,9 +25,9 @@ from act2sal.datasets import (
     mirror,
     refuse_collisions,
 )
+from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.images import read_photo, resize_photo, write_atomic
-from act2sal.predict import Detector
 from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import (
     Features,

@@ -13,10 +13,11 @@ from typing import Literal
 from torch import Tensor
 
 from act2sal.activation import ActivationNetwork
-from act2sal.checkpoint import CheckpointError, save_detector, save_stage1
+from act2sal.checkpoint import save_detector, save_stage1
 from act2sal.detector import DetectorNetwork
 from act2sal.encoder_weights import WeightsError, encoder_tensors, match, read_weights
 from act2sal.encoders import UNKNOWN, Encoder, encoder_from_metadata
+from act2sal.errors import CheckpointError
 
 RESNET50 = {
     "encoder.name": "resnet50",

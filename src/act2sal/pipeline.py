@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
 from act2sal.datasets import PhotoBank, find_photos, mirror
+from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
 from act2sal.given_labels import copy_labels
@@ -25,12 +26,12 @@ from act2sal.labelling import (
     photo_bank,
     read_label,
 )
-from act2sal.predict import Detector
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
 from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
 from act2sal.samples import Samples
 from act2sal.stage2 import Stage2
+from act2sal.torch_network import TorchNetwork
 from act2sal.training_state import EpochLog, TrainingState
 from act2sal.version import __version__
 
@@ -175,8 +176,8 @@ class _Generation:
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
         )
-        predictor = Detector(detector, size=size, fabric=self.fabric)
-        samples.predictions(lambda squares: np.stack(predictor.batch(list(squares))))
+        trained = Detector(TorchNetwork(detector, size=size, fabric=self.fabric))
+        samples.predictions(lambda squares: np.stack(trained.batch(list(squares))))
         supervision = {
             "stage 1 supervision": self._label_supervision(),
             "stage 2 supervision": cast(Encoder, detector.encoder).supervision,

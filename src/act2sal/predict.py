@@ -1,4 +1,4 @@
-"""Photos in, saliency maps out: one photo with a `Detector`, whole folders with `predict`."""
+"""Folders of photos in, saliency maps out."""
 
 import logging
 import os
@@ -8,87 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from act2sal import progress
-from act2sal.allocator import keep_freed_memory
-from act2sal.checkpoint import CheckpointError, load_detector, read_metadata
 from act2sal.classical.superpixels import SaliencyMethod
 from act2sal.datasets import Photo, find_photos, mirror, refuse_collisions
-from act2sal.detector import DetectorNetwork
-from act2sal.encoder_weights import BUILTIN_PATH
+from act2sal.detect import BATCH, Detector
 from act2sal.images import ImageError, read_photo, resize_map, resize_photo, write_gray_png
-from act2sal.photo_batches import to_batch
-
-DEFAULT_SIZE = 320
-BATCH = 8
 
 logger = logging.getLogger("act2sal")
-
-
-class Detector:
-    """A detector ready for photos of any size.
-
-    Args:
-        detector: in eval mode.
-        size: side of the square a photo is resized to before the network, in pixels.
-        fabric: device and precision.
-    """
-
-    def __init__(self, detector: DetectorNetwork, *, size: int, fabric: Fabric) -> None:
-        self.detector = fabric.setup(detector.to(memory_format=torch.channels_last).eval())
-        self.size = size
-        self.fabric = fabric
-
-    @classmethod
-    def load(cls, model: Path | None = None, *, device: str = "auto") -> "Detector":
-        """Read a model file, or the detector of a run directory; None: the detector shipped with the package.
-
-        From then on the process keeps the memory that it frees (`allocator`).
-
-        Raises:
-            CheckpointError: there is none, it is damaged, or no detector.
-        """
-        keep_freed_memory()
-        path = model_file(model)
-        size = int(read_metadata(path).get("size", DEFAULT_SIZE))
-        return cls(load_detector(path), size=size, fabric=Fabric(accelerator=device, devices=1))
-
-    def __call__(self, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """photo (H, W, 3) uint8 RGB -> prob (H, W) float32 in [0, 1]."""
-        return self.batch([photo])[0]
-
-    def batch(self, photos: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """Photos (H_i, W_i, 3) uint8 RGB of any sizes -> probs (H_i, W_i) float32 in [0, 1]."""
-        square = np.stack([resize_photo(photo, (self.size, self.size)) for photo in photos])
-        probs = self.square(square)
-        shapes = [(photo.shape[0], photo.shape[1]) for photo in photos]
-        return [resize_map(prob, shape) for prob, shape in zip(probs, shapes, strict=True)]
-
-    def square(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Photos (B, S, S, 3) uint8 -> probs (B, S, S) float32 in [0, 1]."""
-        with torch.inference_mode(), self.fabric.autocast():
-            logits = self.detector(to_batch(photos, self.fabric.device))
-        return torch.sigmoid(logits.float())[:, 0].cpu().numpy()
-
-
-def model_file(model: Path | None) -> Path:
-    """The detector's file: of a run directory, a file itself, or (None) the one shipped with the package.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if model is None:
-        if not BUILTIN_PATH.is_file():
-            raise CheckpointError("this installation ships no detector; name one with --model RUN_OR_FILE")
-        return BUILTIN_PATH
-    if model.is_dir():
-        if not (model / "detector.safetensors").is_file():
-            raise CheckpointError(f"{model} holds no detector yet; finish its training with --resume")
-        return model / "detector.safetensors"
-    return model
 
 
 @dataclass(frozen=True)
@@ -102,7 +30,7 @@ class Outcome:
 def predict(
     inputs: Sequence[Path],
     out: Path,
-    predictor: Detector,
+    detector: Detector,
     *,
     workers: int = 0,
     overwrite: bool = False,
@@ -115,7 +43,7 @@ def predict(
     Args:
         inputs: photos and folders of photos.
         out: folder of the maps.
-        predictor: the detector.
+        detector: makes the maps.
         workers: threads that decode and encode; 0: one per core.
         overwrite: replace maps that are there already.
         quiet: no progress bar.
@@ -132,9 +60,9 @@ def predict(
         progress.bar("predict", total=len(photos), quiet=quiet) as advance,
     ):
         writes = []
-        for numbers, batch in _decoded(photos, predictor.size, pool, failures):
+        for numbers, batch in _decoded(photos, detector.size, pool, failures):
             for number, prob, photo in zip(
-                numbers, predictor.square(np.stack([b[0] for b in batch])), batch, strict=True
+                numbers, detector.network(np.stack([b[0] for b in batch])), batch, strict=True
             ):
                 writes.append(pool.submit(_write, prob, photo[1], targets[number]))
             advance(len(numbers))

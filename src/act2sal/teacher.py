@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
+from act2sal.detect import Detector
 from act2sal.images import resize_photo
 from act2sal.photo_batches import PhotoSource, stack
-from act2sal.predict import Detector
 
 BATCH = 8
 STRIDE = 4
@@ -21,28 +21,28 @@ CERTAIN = 1e-3
 
 
 def predicted_logits(
-    predictor: Detector, photos: PhotoSource, path: Path, *, quiet: bool = False
+    detector: Detector, photos: PhotoSource, path: Path, *, quiet: bool = False
 ) -> NDArray[np.float32]:
     """What a detector says of each photo and its mirror image, averaged, as logits.
 
     Args:
-        predictor: the detector; photos are resized to its size.
+        detector: the detector; photos are resized to its size.
         photos: N square photos.
         path: .npy file that is written and memory-mapped.
         quiet: no progress bar.
 
     Returns:
-        (N, h, w) float32 logits, positive on the foreground, at a quarter of the predictor's size.
+        (N, h, w) float32 logits, positive on the foreground, at a quarter of the detector's size.
     """
-    side = predictor.size // STRIDE
+    side = detector.size // STRIDE
     logits = np.lib.format.open_memmap(path, "w+", np.float32, (len(photos), side, side))
     with progress.bar("teacher's maps", total=len(photos), quiet=quiet) as advance:
         for start in range(0, len(photos), BATCH):
             indices = range(start, min(start + BATCH, len(photos)))
-            size = (predictor.size, predictor.size)
+            size = (detector.size, detector.size)
             batch = np.stack([resize_photo(photo, size) for photo in stack(photos, indices)])
-            mirrored = predictor.square(np.ascontiguousarray(batch[:, :, ::-1]))[:, :, ::-1]
-            prob = np.float32(0.5) * (predictor.square(batch) + mirrored)
+            mirrored = detector.network(np.ascontiguousarray(batch[:, :, ::-1]))[:, :, ::-1]
+            prob = np.float32(0.5) * (detector.network(batch) + mirrored)
             logits[start : indices.stop] = logit(coarse(prob))
             advance(len(indices))
     return logits

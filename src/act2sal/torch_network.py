@@ -1,0 +1,47 @@
+"""A detector's network run by PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from act2sal.allocator import keep_freed_memory
+from act2sal.checkpoint import load_detector, read_metadata
+from act2sal.detector import DetectorNetwork
+from act2sal.photo_batches import to_batch
+
+DEFAULT_SIZE = 320
+
+
+class TorchNetwork:
+    """Squares in, maps out, on a device of PyTorch (`detect.Network`).
+
+    Args:
+        network: of the detector.
+        size: side of the squares, in pixels.
+        fabric: device and precision.
+    """
+
+    def __init__(self, network: DetectorNetwork, *, size: int, fabric: Fabric) -> None:
+        self.network = fabric.setup(network.to(memory_format=torch.channels_last).eval())
+        self.size = size
+        self.fabric = fabric
+
+    @classmethod
+    def load(cls, path: Path, *, device: str = "auto") -> "TorchNetwork":
+        """Read a model file. From then on the process keeps the memory that it frees (`allocator`).
+
+        Raises:
+            CheckpointError: there is none, it is damaged, or no detector.
+        """
+        keep_freed_memory()
+        size = int(read_metadata(path).get("size", DEFAULT_SIZE))
+        return cls(load_detector(path), size=size, fabric=Fabric(accelerator=device, devices=1))
+
+    def __call__(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1]."""
+        with torch.inference_mode(), self.fabric.autocast():
+            logits = self.network(to_batch(squares, self.fabric.device))
+        return torch.sigmoid(logits.float())[:, 0].cpu().numpy()
