@@ -4,7 +4,7 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -12,6 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 178_956_970  # where Pillow itself takes a file for a decompression bomb

@@ -1,153 +1,191 @@
-"""Folders of photos in, saliency maps out."""
+"""Folders of photos in, saliency maps and what is made of them out: decoding, network and writing side by side."""
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
-from act2sal.classical.superpixels import SaliencyMethod
-from act2sal.datasets import Photo, find_photos, mirror, refuse_collisions
 from act2sal.detect import BATCH, Detector
-from act2sal.images import ImageError, read_photo, resize_map, resize_photo, write_gray_png
+from act2sal.images import ImageError, SaliencyMethod, read_photo, resize_photo
+from act2sal.planning import Task, planned
+from act2sal.rendering import MAPS, Record, Rendering
+
+MOST_PIXELS = 64_000_000
+"""Of photos that are held at once: what is decoded ahead of the network stays below it, but for a single photo."""
 
 logger = logging.getLogger("act2sal")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run over many photos gave: maps written, and the photos that failed with one line each."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a run over many photos; says how far it was."""
 
-    written: int
-    failures: list[str]
+
+@dataclass
+class Outcome:
+    """What a run over many photos gave: photos done, the photos that failed with one line each, and their records."""
+
+    written: int = 0
+    failures: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A photo (H, W, 3) uint8 RGB, and resized for the network, (S, S, 3), where one asks for it."""
+
+    task: Task
+    photo: NDArray[np.uint8]
+    square: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A map (h, w) float32 in [0, 1] of any size, and the confidence that an object is there, None if unknown."""
+
+    prob: NDArray[np.float32]
+    confidence: float | None = None
+
+
+MapMaker = Callable[[Sequence[Decoded]], Sequence[Found]]
+"""A batch of photos to their maps."""
 
 
 def predict(
-    inputs: Sequence[Path],
+    inputs: Sequence[str | Path],
     out: Path,
     detector: Detector,
+    rendering: Rendering = MAPS,
     *,
     workers: int = 0,
     overwrite: bool = False,
+    skip_existing: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Write one 8-bit PNG saliency map at each photo's own size; `INPUT/a/b.jpg` gives `OUT/a/b.png`.
+    """Write what `rendering` makes of each photo's saliency; `INPUT/a/b.jpg` gives `OUT/a/b.png`.
 
-    A photo that cannot be read is named and skipped. Decoding and writing run beside the network.
+    A photo that cannot be read, or whose results cannot be written, is named and skipped.
 
     Args:
-        inputs: photos and folders of photos.
-        out: folder of the maps.
+        inputs: photos, folders of photos, and patterns.
+        out: folder of the results, or the one file that a single photo gives.
         detector: makes the maps.
+        rendering: kinds of output, their format, threshold and refinement; 8-bit PNG maps by default.
         workers: threads that decode and encode; 0: one per core.
-        overwrite: replace maps that are there already.
+        overwrite: replace results that are there already.
+        skip_existing: leave out photos whose results are there already.
         quiet: no progress bar.
 
     Raises:
-        DatasetError: an input holds no photo, or a map would replace a photo or the map of another.
-        FileExistsError: a map is there already and `overwrite` is not set.
+        DatasetError: an input holds no photo, or a result would replace a photo or the result of another.
+        FileExistsError: a result is there already and neither flag is set.
+        Interrupted: Ctrl-C; what was written stays.
     """
-    photos, targets = planned(inputs, out, overwrite=overwrite)
-    failures: list[str] = []
-    threads = workers or os.cpu_count() or 1
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        progress.bar("predict", total=len(photos), quiet=quiet) as advance,
-    ):
-        writes = []
-        for numbers, batch in _decoded(photos, detector.size, pool, failures):
-            for number, prob, photo in zip(
-                numbers, detector.network(np.stack([b[0] for b in batch])), batch, strict=True
-            ):
-                writes.append(pool.submit(_write, prob, photo[1], targets[number]))
-            advance(len(numbers))
-        for write in writes:
-            write.result()
-    return Outcome(len(photos) - len(failures), failures)
+
+    def detect(batch: Sequence[Decoded]) -> list[Found]:
+        squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
+        return [Found(prob) for prob in detector.network(squares)]
+
+    tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        return _run(tasks, detect, detector.size, rendering, pool, quiet=quiet)
 
 
 def predict_by(
-    inputs: Sequence[Path],
+    inputs: Sequence[str | Path],
     out: Path,
     method: SaliencyMethod,
+    rendering: Rendering = MAPS,
     *,
     workers: int = 0,
     overwrite: bool = False,
+    skip_existing: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Write the maps of a method that needs no network, such as `classical.rbd`; otherwise as `predict`."""
-    photos, targets = planned(inputs, out, overwrite=overwrite)
-    failures: list[str] = []
+    """Use a method that needs no network, such as `classical.rbd`; otherwise as `predict`."""
+    tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
 
-    def write(photo: Photo, target: Path) -> ImageError | None:
+        def make(batch: Sequence[Decoded]) -> list[Found]:
+            return [Found(prob) for prob in pool.map(method, [decoded.photo for decoded in batch])]
+
+        return _run(tasks, make, None, rendering, pool, quiet=quiet)
+
+
+def _run(
+    tasks: Sequence[Task],
+    make: MapMaker,
+    side: int | None,
+    rendering: Rendering,
+    pool: ThreadPoolExecutor,
+    *,
+    quiet: bool,
+) -> Outcome:
+    """Decode ahead, make maps batch by batch, write behind."""
+    outcome = Outcome()
+    writes: deque[tuple[Task, Future[Record]]] = deque()
+
+    def fail(line: str) -> None:
+        logger.warning("%s", line)
+        outcome.failures.append(line)
+        advance()
+
+    def settle(task: Task, write: "Future[Record]") -> None:
         try:
-            pixels = read_photo(photo.path)
-        except ImageError as error:
-            return error
-        write_gray_png(target, np.round(method(pixels) * 255).astype(np.uint8))
-        return None
-
-    with (
-        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-        progress.bar("predict", total=len(photos), quiet=quiet) as advance,
-    ):
-        for error in pool.map(write, photos, targets):
-            if error is not None:
-                logger.warning("%s", error)
-                failures.append(str(error))
+            outcome.records.append(write.result())
+        except OSError as error:
+            fail(f"{task.targets[0]}: {error.strerror or error}")
+        else:
+            outcome.written += 1
             advance()
-    return Outcome(len(photos) - len(failures), failures)
 
-
-def planned(inputs: Sequence[Path], out: Path, *, overwrite: bool) -> tuple[list[Photo], list[Path]]:
-    """The photos of all inputs and where their maps go.
-
-    Raises DatasetError, FileExistsError: see `predict`.
-    """
-    photos = [photo for root in inputs for photo in find_photos(root, outside=out)]
-    targets = mirror(photos, out)
-    refuse_collisions(photos, targets)
-    existing = next((t for t in targets if t.exists()), None)
-    if existing is not None and not overwrite:
-        raise FileExistsError(f"{existing} exists already; --overwrite replaces it")
-    return photos, targets
-
-
-_Small = tuple[NDArray[np.uint8], tuple[int, int]]
-
-
-def _decoded(
-    photos: Sequence[Photo], size: int, pool: ThreadPoolExecutor, failures: list[str]
-) -> Iterator[tuple[list[int], list[_Small]]]:
-    """Batches of readable photos: their numbers, and each (S, S, 3) uint8 with its original (H, W)."""
-    ahead = [pool.submit(_read_small, photo.path, size) for photo in photos[: 2 * BATCH]]
-    numbers: list[int] = []
-    batch: list[_Small] = []
-    for number in range(len(photos)):
-        if number + 2 * BATCH < len(photos):
-            ahead.append(pool.submit(_read_small, photos[number + 2 * BATCH].path, size))
+    with progress.bar("predict", total=len(tasks), quiet=quiet) as advance:
         try:
-            batch.append(ahead.pop(0).result())
-            numbers.append(number)
+            for batch in _batches(tasks, side, pool, fail):
+                for decoded, found in zip(batch, make(batch), strict=True):
+                    arguments = (decoded.task, decoded.photo, found.prob, found.confidence)
+                    writes.append((decoded.task, pool.submit(rendering.write, *arguments)))
+                while len(writes) > 2 * BATCH:
+                    settle(*writes.popleft())
+            while writes:
+                settle(*writes.popleft())
+        except KeyboardInterrupt as error:
+            pool.shutdown(cancel_futures=True)
+            done = outcome.written + sum(w.done() and not w.cancelled() for _, w in writes)
+            raise Interrupted(f"stopped after {done} of {len(tasks)} photos") from error
+    return outcome
+
+
+def _batches(
+    tasks: Sequence[Task], side: int | None, pool: ThreadPoolExecutor, fail: Callable[[str], None]
+) -> Iterator[list[Decoded]]:
+    """The readable photos in batches, decoded ahead; `fail` is called with one line for each that cannot be read."""
+    waiting = iter(tasks)
+    ahead = deque(pool.submit(_decoded, task, side) for _, task in zip(range(BATCH), waiting, strict=False))
+    batch: list[Decoded] = []
+    held = 0
+    while ahead:
+        try:
+            decoded = ahead.popleft().result()
         except ImageError as error:
-            logger.warning("%s", error)
-            failures.append(str(error))
-        if len(batch) == BATCH or (batch and number == len(photos) - 1):
-            yield numbers, batch
-            numbers, batch = [], []
-    if batch:
-        yield numbers, batch
+            fail(str(error))
+        else:
+            batch.append(decoded)
+            held += decoded.photo.shape[0] * decoded.photo.shape[1]
+        following = next(waiting, None)
+        if following is not None:
+            ahead.append(pool.submit(_decoded, following, side))
+        if batch and (len(batch) == BATCH or held > MOST_PIXELS or not ahead):
+            yield batch
+            batch, held = [], 0
 
 
-def _read_small(path: Path, size: int) -> _Small:
-    photo = read_photo(path)
-    return resize_photo(photo, (size, size)), (photo.shape[0], photo.shape[1])
-
-
-def _write(prob: NDArray[np.float32], shape: tuple[int, int], target: Path) -> None:
-    write_gray_png(target, np.round(resize_map(prob, shape) * 255).astype(np.uint8))
+def _decoded(task: Task, side: int | None) -> Decoded:
+    photo = read_photo(task.photo.path)
+    return Decoded(task, photo, None if side is None else resize_photo(photo, (side, side)))

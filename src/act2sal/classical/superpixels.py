@@ -1,6 +1,5 @@
 """The ground of the classical methods: superpixels, their colours and places, and who is whose neighbour."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import slic
 
-from act2sal.images import resize_map, resize_photo
+from act2sal.images import SaliencyMethod, resize_map, resize_photo
 
 WORKING_SIDE = 400
 """Longest side, in pixels, at which a method looks at a photo; that of most photos the methods were made for."""
@@ -19,9 +18,6 @@ SMALLEST_PIECE = 0.25
 ITERATIONS = 5
 """Of SLIC. Published code: 10, which takes half as long again and moves the maps little (RBD: r = .943 with the
 authors' maps instead of .947)."""
-
-SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
 
 
 @dataclass(frozen=True)
