@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,44 @@ class Found:
     confidence: float | None = None
 
 
-MapMaker = Callable[[Sequence[Decoded]], Sequence[Found]]
-"""A batch of photos to their maps."""
+class MapMaker(Protocol):
+    """Makes the maps of a batch of photos."""
+
+    @property
+    def side(self) -> int | None:
+        """Side of the squares it asks for, in pixels; None: it takes the photos themselves."""
+
+    def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> Sequence[Found]:
+        """The maps, in the order of the photos; the pool is free for parts of the work."""
+
+
+@dataclass(frozen=True)
+class DetectorMaps:
+    """Maps by a detector (`MapMaker`)."""
+
+    detector: Detector
+
+    @property
+    def side(self) -> int:
+        """Of the network's input."""
+        return self.detector.size
+
+    def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
+        """One pass of the network."""
+        squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
+        return [Found(prob) for prob in self.detector.network(squares)]
+
+
+@dataclass(frozen=True)
+class MethodMaps:
+    """Maps by a method that needs no network, such as `classical.rbd` (`MapMaker`)."""
+
+    method: SaliencyMethod
+    side: None = None
+
+    def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
+        """The photos side by side."""
+        return [Found(prob) for prob in pool.map(self.method, [decoded.photo for decoded in batch])]
 
 
 def predict(
@@ -87,14 +124,8 @@ def predict(
         FileExistsError: a result is there already and neither flag is set.
         Interrupted: Ctrl-C; what was written stays.
     """
-
-    def detect(batch: Sequence[Decoded]) -> list[Found]:
-        squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
-        return [Found(prob) for prob in detector.network(squares)]
-
     tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        return _run(tasks, detect, detector.size, rendering, pool, quiet=quiet)
+    return done(tasks, DetectorMaps(detector), rendering, workers=workers, quiet=quiet)
 
 
 def predict_by(
@@ -110,24 +141,24 @@ def predict_by(
 ) -> Outcome:
     """Use a method that needs no network, such as `classical.rbd`; otherwise as `predict`."""
     tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-
-        def make(batch: Sequence[Decoded]) -> list[Found]:
-            return [Found(prob) for prob in pool.map(method, [decoded.photo for decoded in batch])]
-
-        return _run(tasks, make, None, rendering, pool, quiet=quiet)
+    return done(tasks, MethodMaps(method), rendering, workers=workers, quiet=quiet)
 
 
-def _run(
-    tasks: Sequence[Task],
-    make: MapMaker,
-    side: int | None,
-    rendering: Rendering,
-    pool: ThreadPoolExecutor,
-    *,
-    quiet: bool,
+def done(
+    tasks: Sequence[Task], maker: MapMaker, rendering: Rendering, *, workers: int = 0, quiet: bool = False
 ) -> Outcome:
-    """Decode ahead, make maps batch by batch, write behind."""
+    """Do what was planned: decode ahead, make maps batch by batch, write behind.
+
+    Raises:
+        Interrupted: Ctrl-C; what was written stays.
+    """
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        return _done(tasks, maker, rendering, pool, quiet=quiet)
+
+
+def _done(
+    tasks: Sequence[Task], maker: MapMaker, rendering: Rendering, pool: ThreadPoolExecutor, *, quiet: bool
+) -> Outcome:
     outcome = Outcome()
     writes: deque[tuple[Task, Future[Record]]] = deque()
 
@@ -147,8 +178,8 @@ def _run(
 
     with progress.bar("predict", total=len(tasks), quiet=quiet) as advance:
         try:
-            for batch in _batches(tasks, side, pool, fail):
-                for decoded, found in zip(batch, make(batch), strict=True):
+            for batch in _batches(tasks, maker.side, pool, fail):
+                for decoded, found in zip(batch, maker(batch, pool), strict=True):
                     arguments = (decoded.task, decoded.photo, found.prob, found.confidence)
                     writes.append((decoded.task, pool.submit(rendering.write, *arguments)))
                 while len(writes) > 2 * BATCH:
@@ -157,8 +188,8 @@ def _run(
                 settle(*writes.popleft())
         except KeyboardInterrupt as error:
             pool.shutdown(cancel_futures=True)
-            done = outcome.written + sum(w.done() and not w.cancelled() for _, w in writes)
-            raise Interrupted(f"stopped after {done} of {len(tasks)} photos") from error
+            finished = outcome.written + sum(w.done() and not w.cancelled() for _, w in writes)
+            raise Interrupted(f"stopped after {finished} of {len(tasks)} photos") from error
     return outcome
 
 
