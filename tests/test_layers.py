@@ -68,6 +68,7 @@ LAYERS = {
         "samples",
         "scoring",
         "serve",
+        "watching",
     },
     4: {"cli"},
 }
