@@ -47,7 +47,17 @@ LAYERS = {
         "training_state",
         "views",
     },
-    2: {"detect", "evaluation", "predict", "pseudo_labels", "stage1", "stage2", "teacher", "torch_network"},
+    2: {
+        "detect",
+        "evaluation",
+        "predict",
+        "pseudo_labels",
+        "stage1",
+        "stage2",
+        "teacher",
+        "torch_network",
+        "video",
+    },
     3: {
         "comparison",
         "demo",
