@@ -43,7 +43,17 @@ LAYERS = {
         "training_state",
         "views",
     },
-    2: {"detect", "evaluation", "predict", "pseudo_labels", "stage1", "stage2", "teacher", "torch_network"},
+    2: {
+        "detect",
+        "evaluation",
+        "onnx_network",
+        "predict",
+        "pseudo_labels",
+        "stage1",
+        "stage2",
+        "teacher",
+        "torch_network",
+    },
     3: {
         "comparison",
         "demo",

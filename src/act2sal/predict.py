@@ -2,21 +2,28 @@
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
-from act2sal.classical.superpixels import SaliencyMethod
 from act2sal.datasets import Photo, find_photos, mirror, refuse_collisions
 from act2sal.detect import BATCH, Detector
 from act2sal.images import ImageError, read_photo, resize_map, resize_photo, write_gray_png
 
+if TYPE_CHECKING:
+    from act2sal.classical.superpixels import SaliencyMethod
+
 logger = logging.getLogger("act2sal")
+
+AHEAD = 2 * BATCH
+"""Photos that are decoded before the network wants them, and maps that wait to be written."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,14 @@ def predict(
         ThreadPoolExecutor(threads) as pool,
         progress.bar("predict", total=len(photos), quiet=quiet) as advance,
     ):
-        writes = []
+        writes: deque[Future[None]] = deque()
         for numbers, batch in _decoded(photos, detector.size, pool, failures):
             for number, prob, photo in zip(
                 numbers, detector.network(np.stack([b[0] for b in batch])), batch, strict=True
             ):
                 writes.append(pool.submit(_write, prob, photo[1], targets[number]))
+            while len(writes) > AHEAD:
+                writes.popleft().result()
             advance(len(numbers))
         for write in writes:
             write.result()
@@ -74,7 +83,7 @@ def predict(
 def predict_by(
     inputs: Sequence[Path],
     out: Path,
-    method: SaliencyMethod,
+    method: "SaliencyMethod",
     *,
     workers: int = 0,
     overwrite: bool = False,
@@ -125,12 +134,12 @@ def _decoded(
     photos: Sequence[Photo], size: int, pool: ThreadPoolExecutor, failures: list[str]
 ) -> Iterator[tuple[list[int], list[_Small]]]:
     """Batches of readable photos: their numbers, and each (S, S, 3) uint8 with its original (H, W)."""
-    ahead = [pool.submit(_read_small, photo.path, size) for photo in photos[: 2 * BATCH]]
+    ahead = [pool.submit(_read_small, photo.path, size) for photo in photos[:AHEAD]]
     numbers: list[int] = []
     batch: list[_Small] = []
     for number in range(len(photos)):
-        if number + 2 * BATCH < len(photos):
-            ahead.append(pool.submit(_read_small, photos[number + 2 * BATCH].path, size))
+        if number + AHEAD < len(photos):
+            ahead.append(pool.submit(_read_small, photos[number + AHEAD].path, size))
         try:
             batch.append(ahead.pop(0).result())
             numbers.append(number)
