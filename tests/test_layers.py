@@ -50,6 +50,7 @@ LAYERS = {
     2: {
         "detect",
         "evaluation",
+        "onnx_network",
         "planning",
         "predict",
         "pseudo_labels",

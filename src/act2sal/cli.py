@@ -13,6 +13,7 @@ import tyro
 
 from act2sal.config import (
     PRESETS,
+    Backend,
     Device,
     LabelConfig,
     PresetName,
@@ -20,13 +21,18 @@ from act2sal.config import (
     TrainConfig,
     load_toml,
 )
-from act2sal.errors import InputError
+from act2sal.errors import InputError, MissingPackageError
 from act2sal.version import __version__
 
 OK, SOME_FAILED, WRONG_USAGE = 0, 1, 2
 
 Method = Literal["a2s", "dsr", "mc", "rbd", "hs"]
 METHODS: tuple[Method, ...] = get_args(Method)
+
+TRAINING_PACKAGES = frozenset(
+    {"lightning_fabric", "safetensors", "tensorboard", "timm", "torch", "torchvision"}
+)
+"""What `pip install "act2sal[train]"` adds."""
 
 Options = TypeVar("Options")
 
@@ -105,6 +111,9 @@ class PredictOptions:
     method: Method = "a2s"
     """a2s: the detector; hand-crafted and without any weights: dsr (Li et al., ICCV 2013), mc (Jiang et al., ICCV
     2013), rbd (Zhu et al., CVPR 2014), hs (Yan et al., CVPR 2013)."""
+    backend: Backend = "auto"
+    """What runs the detector: torch, or onnx (onnxruntime, on the CPU, for what act2sal export wrote); auto: onnx for
+    .onnx files and, where there is no GPU, for the detector that ships with the package, else torch."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0
@@ -186,6 +195,28 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """Write a detector as an ONNX file, for `act2sal predict --backend onnx` and for any other onnxruntime.
+
+    Its input `squares` is (B, H, W, 3) uint8 RGB, its output `prob` (B, H, W) float32 in [0, 1]. The file is compared
+    with PyTorch before it is written.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.onnx")]
+    """File to write."""
+    model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
+    """Run directory or model file; None: the detector that ships with the package."""
+    size: Annotated[int | Literal["dynamic"] | None, tyro.conf.arg(metavar="N|dynamic")] = None
+    """Side of the squares the file takes, in pixels; dynamic: any height and width; None: that of the model."""
+    int8: bool = False
+    """Convolutions in 8 bits, with scales found on the photos of --photos."""
+    photos: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of photos, which need no masks, to compare on (and, with --int8, to calibrate on)."""
+    overwrite: bool = False
+    """Replace the file if it is there already."""
+
+
+@dataclass(frozen=True)
 class ConvertOptions:
     """Turn a checkpoint of the published A2S code (stage 1 or 2) into a model file of this package."""
 
@@ -261,16 +292,18 @@ def label_command(arguments: Sequence[str]) -> int:
 def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
-    from act2sal import classical
     from act2sal.detect import Detector
     from act2sal.predict import Outcome, predict, predict_by
 
     write: Callable[..., Outcome]
     if options.method == "a2s":
-        write = partial(predict, detector=Detector.load(options.model, device=options.device))
+        detector = Detector.load(options.model, device=options.device, backend=options.backend)
+        write = partial(predict, detector=detector)
     elif options.model is not None:
         raise InputError(f"--model is for the detector; --method {options.method} has none")
     else:
+        from act2sal import classical
+
         write = partial(predict_by, method=classical.METHODS[options.method])
     outcome = write(
         options.inputs,
@@ -344,6 +377,26 @@ def evaluate_command(arguments: Sequence[str]) -> int:
     return OK if whole else SOME_FAILED
 
 
+def export_command(arguments: Sequence[str]) -> int:
+    """`act2sal export`."""
+    options = _parse(ExportOptions, arguments, "export")
+    from act2sal.export import export
+
+    done = export(
+        options.model,
+        options.out,
+        size=options.size,
+        int8=options.int8,
+        photos=options.photos,
+        overwrite=options.overwrite,
+    )
+    print(
+        f"{options.out}: {done.bytes / 1e6:.1f} MB; on {done.photos} photos at most {done.largest_difference:.2g}, "
+        f"on average {done.mean_difference:.2g} from the maps of PyTorch"
+    )
+    return OK
+
+
 def convert_command(arguments: Sequence[str]) -> int:
     """`act2sal convert`."""
     options = _parse(ConvertOptions, arguments, "convert")
@@ -369,6 +422,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "predict": (predict_command, "photos in, saliency maps out"),
     "compare": (compare_command, "the maps of several methods side by side, in one picture"),
     "evaluate": (evaluate_command, "score maps against masks"),
+    "export": (export_command, "a detector as an ONNX file"),
     "convert": (convert_command, "read a checkpoint of the published A2S code"),
     "demo": (demo_command, "train and predict on bundled material"),
 }
@@ -389,8 +443,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _error(f"there is no command {given[0]!r}; possible: {', '.join(COMMANDS)}", WRONG_USAGE)
     try:
         return COMMANDS[given[0]][0](given[1:])
-    except (InputError, FileExistsError) as error:
+    except (InputError, FileExistsError, MissingPackageError) as error:
         return _error(str(error), WRONG_USAGE)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAINING_PACKAGES:
+            raise
+        print(f'act2sal {given[0]} needs PyTorch: pip install "act2sal[train]"', file=sys.stderr)
+        return WRONG_USAGE
     except (OSError, FloatingPointError) as error:
         return _error(str(error), SOME_FAILED)
     except KeyboardInterrupt:

@@ -21,6 +21,7 @@ Sign = Literal["area", "area_zero", "corners", "border"]
 Rectifier = Literal["olr", "hma", "none"]
 Optimizer = Literal["adamw", "sgd"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Backend = Literal["auto", "torch", "onnx"]
 PresetName = Literal["default", "paper", "official"]
 
 

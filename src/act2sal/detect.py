@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from act2sal import model_files
+from act2sal.config import Backend
+from act2sal.errors import CheckpointError
 from act2sal.image_inputs import ImageInput, rgb_of
 from act2sal.images import resize_map, resize_photo
-from act2sal.model_files import model_file
 
 BATCH = 8
 """Photos that go through the network together."""
-
-Backend = Literal["auto", "torch", "onnx"]
 
 
 class Network(Protocol):
@@ -54,14 +54,20 @@ class Detector:
         Args:
             model: a file, a run directory, or None.
             device: where PyTorch computes: auto, cpu, cuda or mps; auto takes a GPU if there is one.
-            backend: torch, or onnx (onnxruntime, on the CPU); auto: onnx for .onnx files, else torch.
+            backend: torch, or onnx (onnxruntime, on the CPU); auto: onnx for .onnx files and, where there is no
+                GPU, for the detector shipped with the package, else torch.
 
         Raises:
-            CheckpointError: there is none, it is damaged, or no detector.
+            CheckpointError: there is none, it is damaged, no detector, or not for this backend or device.
+            MissingPackageError: onnxruntime is not installed.
         """
+        path = _file(None if model is None else Path(model), device, backend)
+        if path.suffix == ".onnx":
+            from act2sal.onnx_network import OnnxNetwork
+
+            return cls(OnnxNetwork.load(path))
         from act2sal.torch_network import TorchNetwork
 
-        path = model_file(None if model is None else Path(model))
         return cls(TorchNetwork.load(path, device=device))
 
     @property
@@ -105,3 +111,36 @@ class Detector:
         for start in range(0, len(photos), BATCH):
             part = photos[start : start + BATCH]
             yield from self.network(np.stack([resize_photo(photo, (self.size, self.size)) for photo in part]))
+
+
+def _file(model: Path | None, device: str, backend: Backend) -> Path:
+    """The file to read; its ending says which backend runs it."""
+    shipped = model is None and backend == "auto" and model_files.BUILTIN_ONNX_PATH.is_file()
+    if backend == "onnx" or (shipped and _onnx_is_at_hand() and not _computes_on_gpu(device)):
+        path = model_files.onnx_file(model)
+    else:
+        path = model_files.model_file(model)
+    if path.suffix == ".onnx" and backend == "torch":
+        raise CheckpointError(f"{path} is an ONNX file, which PyTorch does not read")
+    if path.suffix == ".onnx" and device not in ("auto", "cpu"):
+        raise CheckpointError(f"{path} is an ONNX file, which is computed on the CPU, not on {device}")
+    return path
+
+
+def _onnx_is_at_hand() -> bool:
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _computes_on_gpu(device: str) -> bool:
+    """Whether PyTorch would compute on a GPU; without PyTorch nothing does."""
+    if device != "auto":
+        return device != "cpu"
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available() or torch.backends.mps.is_available()

@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class CheckpointError(InputError):
     """A model file that is missing, damaged, or of another kind; the message names it."""
+
+
+class MissingPackageError(ImportError):
+    """An optional package is not installed; the message is one line with the command that installs it."""

@@ -1,6 +1,5 @@
 """Photos and maps: decode, orient, resize, write."""
 
-import io
 import os
 import threading
 import warnings
@@ -82,9 +81,9 @@ def write_gray_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Write pixels (H, W) uint8 as an 8-bit PNG; folders are made, the file appears whole or not at all."""
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(f"a grey PNG needs (H, W) uint8, not {pixels.shape} {pixels.dtype}")
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, format="PNG")
-    write_atomic(path, encoded.getvalue())
+    # OpenCV's default is a fast compression: a quarter of Pillow's time for files a tenth larger.
+    _, encoded = cv2.imencode(".png", pixels)
+    write_atomic(path, encoded.tobytes())
 
 
 def write_atomic(path: Path, content: bytes) -> None:
