@@ -19,7 +19,7 @@ SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 178_956_970  # where Pillow itself takes a file for a decompression bomb
 
-_ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112  # of EXIF
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -61,7 +61,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise errors of many types on malformed bytes
-        raise ImageError(path, _reason(error)) from error
+        raise ImageError(path, reason_of(error)) from error
 
 
 def resize_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -89,18 +89,42 @@ def write_gray_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to a temporary file beside `path`, then rename it; folders are made."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, with its suffix, that becomes `path` if the body ends well and else goes.
+
+    Folders are made.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{os.getpid()}-{threading.get_ident()}"
+    temporary = path.parent / f".tmp-{os.getpid()}-{threading.get_ident()}{path.suffix}"
     try:
-        temporary.write_bytes(content)
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels of a Pillow image, (H, W, 3) uint8 RGB, by the rules of `read_photo`; its EXIF orientation is applied.
+
+    Whatever error Pillow's decoders raise on malformed bytes comes through.
+    """
+    # Pillow parses the metadata of a TIFF again while it loads the pixels.
+    with without_warnings() if image.format == "TIFF" else nullcontext():
+        image.load()
+    with without_warnings():
+        transpose = _TRANSPOSE.get(image.getexif().get(ORIENTATION_TAG, 1))
+    oriented = image if transpose is None else image.transpose(transpose)
+    return _to_rgb(oriented, png=image.format == "PNG")
+
+
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Silence Pillow's remarks about odd metadata; filters are global, hence the lock and short bodies."""
     with _WARNING_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,25 +132,19 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _decode(path: Path) -> NDArray[np.uint8]:
-    with _without_warnings():
+    with without_warnings():
         Image.init()  # registers every format; Pillow does so by itself only when `formats` is left out
         image = Image.open(path, formats=FORMATS)
     with image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(path, _too_large())
-        # Pillow parses the metadata of a TIFF again while it loads the pixels.
-        with _without_warnings() if image.format == "TIFF" else nullcontext():
-            image.load()
-        with _without_warnings():
-            transpose = _TRANSPOSE.get(image.getexif().get(_ORIENTATION_TAG, 1))
-        oriented = image if transpose is None else image.transpose(transpose)
-        return _to_rgb(oriented, path)
+        return upright_rgb(image)
 
 
-def _to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+def _to_rgb(image: Image.Image, *, png: bool) -> NDArray[np.uint8]:
     if image.mode == "F" or image.mode.startswith("I"):
         # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
-        sixteen_bit = image.mode.startswith("I;16") or path.suffix.lower() == ".png"
+        sixteen_bit = image.mode.startswith("I;16") or png
         return _scale_deep(np.asarray(image, dtype=np.float64), sixteen_bit=sixteen_bit)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
@@ -146,7 +164,7 @@ def _too_large() -> str:
     return f"more than {MAX_PIXELS // 10**6} megapixels (a decompression bomb?)"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """One line for the user out of what reading or decoding raised."""
     if isinstance(error, Image.DecompressionBombError):
         return _too_large()

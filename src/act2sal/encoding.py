@@ -1,0 +1,166 @@
+"""Pixels as the bytes of an image file, with the colour profile and the EXIF of the photo they come from."""
+
+import io
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+
+from act2sal.errors import InputError
+from act2sal.images import FORMATS, ORIENTATION_TAG, without_warnings
+
+Format = Literal["png", "jpg", "webp", "tiff"]
+"""A file format, by its suffix."""
+
+HOLDS_ALPHA: tuple[Format, ...] = ("png", "webp", "tiff")
+"""Formats with transparency."""
+
+JPEG_QUALITY = 95
+"""Of 100; colours at full resolution."""
+
+WEBP_QUALITY = 95
+"""Of 100, for colours; grey levels and alpha are kept as they are."""
+
+LONGEST_SIDE: dict[Format, int] = {"jpg": 65_535, "webp": 16_383}
+"""Pixels, where a format has a limit that photos reach."""
+
+_PILLOW_NAMES: dict[Format, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
+
+LONGEST_EXIF_OF_JPG = 65_533
+"""Bytes that fit into one segment of a JPEG."""
+
+_KEPT_TAGS = (
+    Base.ImageDescription,
+    Base.Make,
+    Base.Model,
+    Base.XResolution,
+    Base.YResolution,
+    Base.ResolutionUnit,
+    Base.Software,
+    Base.DateTime,
+    Base.Artist,
+    Base.HostComputer,
+    Base.Copyright,
+    Base.XPTitle,
+    Base.XPComment,
+    Base.XPAuthor,
+    Base.XPKeywords,
+    Base.XPSubject,
+)
+
+_LOST_TAGS = (
+    Base.ExifImageWidth,  # before the photo was turned
+    Base.ExifImageHeight,
+    Base.ExifInteroperabilityOffset,  # of a block that is not kept
+    Base.MakerNote,  # its own offsets hold in the old file alone, and it can hold a preview
+)
+
+
+class Profile(NamedTuple):
+    """What goes along with the pixels of a photo: ICC profile and EXIF block, None where there is none."""
+
+    icc_profile: bytes | None
+    exif: bytes | None
+
+
+def read_profile(path: Path) -> Profile:
+    """Colour profile and EXIF of the photo `path`, fit for the upright 8-bit RGB that `images.read_photo` gives.
+
+    The profile is left out where it is damaged or does not describe RGB, as that of a CMYK or grey photo. The EXIF
+    keeps what describes the photo (camera, exposure, place, author), with orientation 1; the preview, which shows the
+    photo before the work, is left out. A file that cannot be read has neither.
+    """
+    try:
+        with without_warnings(), Image.open(path, formats=FORMATS) as image:
+            return Profile(_rgb_profile(image), _exif(image))
+    except Exception:  # Pillow raises errors of many types; `read_photo` is who says what is wrong
+        return Profile(None, None)
+
+
+def encoded(
+    pixels: NDArray[np.uint8],
+    format: Format,
+    *,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+) -> bytes:
+    """The bytes of an image file.
+
+    Args:
+        pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+        format: png and tiff keep every value, webp those of grey levels and of alpha.
+        icc_profile: colour space of the pixels; for RGB and RGBA.
+        exif: EXIF block, see `read_profile`; left out of a jpg that has no room for it.
+
+    Raises:
+        InputError: alpha in a jpg, or more pixels along a side than the format holds.
+        ValueError: pixels of another shape or dtype.
+    """
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim not in (2, 3)
+        or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4))
+    ):
+        raise ValueError(
+            f"a picture is (H, W), (H, W, 3) or (H, W, 4) uint8, not {pixels.shape} {pixels.dtype}"
+        )
+    if pixels.shape[2:] == (4,) and format not in HOLDS_ALPHA:
+        raise InputError(f"{format} holds no transparency; possible: {', '.join(HOLDS_ALPHA)}")
+    longest = LONGEST_SIDE.get(format)
+    if longest is not None and max(pixels.shape) > longest:
+        raise InputError(f"{format} holds at most {longest} pixels along a side, not {max(pixels.shape)}")
+    if exif is not None and format == "jpg" and len(exif) > LONGEST_EXIF_OF_JPG:
+        exif = None
+    options = _options(format, grey=pixels.ndim == 2, exif=exif)
+    if icc_profile is not None:
+        options["icc_profile"] = icc_profile
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format=_PILLOW_NAMES[format], **options)
+    return stream.getvalue()
+
+
+def _options(format: Format, *, grey: bool, exif: bytes | None) -> dict[str, Any]:
+    options: dict[str, Any] = {} if exif is None else {"exif": exif}
+    if format == "jpg":
+        options |= {"quality": JPEG_QUALITY, "subsampling": 0}
+    elif format == "webp":
+        options |= {"lossless": grey, "quality": WEBP_QUALITY}
+    elif (
+        format == "tiff" and exif is None
+    ):  # libtiff, which compresses, does not write the directories of EXIF
+        options |= {"compression": "tiff_lzw"}
+    return options
+
+
+def _rgb_profile(image: Image.Image) -> bytes | None:
+    """The ICC profile, if pixels of this image are still in its colour space once they are RGB."""
+    profile = image.info.get("icc_profile")
+    if image.mode in ("CMYK", "LAB") or not isinstance(profile, bytes) or len(profile) < 128:
+        return None
+    # ICC.1:2022, 7.2: the colour space of the data, and the signature that every profile has.
+    return profile if profile[16:20] == b"RGB " and profile[36:40] == b"acsp" else None
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    try:
+        return _kept_exif(image.getexif())
+    except Exception:  # Pillow raises errors of many types on malformed metadata
+        return None
+
+
+def _kept_exif(found: Image.Exif) -> bytes | None:
+    kept = Image.Exif()
+    for tag in _KEPT_TAGS:
+        if tag in found:
+            kept[tag] = found[tag]
+    for ifd in (IFD.Exif, IFD.GPSInfo):
+        values = {tag: value for tag, value in found.get_ifd(ifd).items() if tag not in _LOST_TAGS}
+        if values:
+            kept[ifd] = values
+    if not kept:
+        return None
+    kept[ORIENTATION_TAG] = 1
+    return kept.tobytes()
