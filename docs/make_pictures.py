@@ -34,7 +34,13 @@ def main() -> None:
         columns = []
         for name in EXAMPLES:
             prob = detector(photos[name])
-            columns.append([photos[name], rendered(parse_kind("map"), photos[name], prob), rendered(white, photos[name], prob)])
+            columns.append(
+                [
+                    photos[name],
+                    rendered(parse_kind("map"), photos[name], prob),
+                    rendered(white, photos[name], prob),
+                ]
+            )
         write(FOLDER / "example.jpg", [list(row) for row in zip(*columns, strict=True)])
         photo, prob = photos[SHOWN], detector(photos[SHOWN])
         kinds = [parse_kind(kind if kind != "image" else f"image:{files[BACKGROUND]}") for kind in KINDS]

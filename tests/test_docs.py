@@ -24,7 +24,9 @@ def folder(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_guide_has_commands() -> None:
     assert len(BLOCKS) >= 10
-    assert {"predict", "train", "evaluate", "compare", "export"} <= set(re.findall(r"^act2sal (\w+)", GUIDE, re.MULTILINE))
+    assert {"predict", "train", "evaluate", "compare", "export"} <= set(
+        re.findall(r"^act2sal (\w+)", GUIDE, re.MULTILINE)
+    )
 
 
 def test_every_block_of_the_guide_works(folder: Path) -> None:

@@ -66,6 +66,7 @@ LAYERS = {
         "given_labels",
         "labelling",
         "pipeline",
+        "prediction",
         "report",
         "reproduce",
         "run_directory",

@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -315,6 +314,7 @@ def predict_command(arguments: Sequence[str]) -> int:
         print(f"{outcome.written} done, in {options.out}", flush=True)
         if options.watch:
             job.watch(options.inputs)
+            print(f"stopped watching; {len(job.records)} done, in {options.out}")
     finally:
         if options.json is not None:
             job.write_json(options.json)

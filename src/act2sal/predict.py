@@ -136,7 +136,9 @@ def predict(
         Interrupted: Ctrl-C; what was written stays.
     """
     tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
-    return done(tasks, DetectorMaps(detector, rendering.asks_confidence), rendering, workers=workers, quiet=quiet)
+    return done(
+        tasks, DetectorMaps(detector, rendering.asks_confidence), rendering, workers=workers, quiet=quiet
+    )
 
 
 def predict_by(

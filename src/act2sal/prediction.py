@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,11 @@ from act2sal.errors import InputError
 from act2sal.images import ImageError, read_photo, write_atomic
 from act2sal.output_kinds import parse_kind, refuse_kinds
 from act2sal.planning import Task, expanded, is_one_file, planned
-from act2sal.predict import Decoded, DetectorMaps, Interrupted, MapMaker, MethodMaps, Outcome, done
+from act2sal.predict import Decoded, DetectorMaps, MapMaker, MethodMaps, Outcome, done
 from act2sal.rendering import Record, Rendering
 from act2sal.thresholds import parse_threshold
 from act2sal.upsampling import Refine
-from act2sal.video import VIDEO_SUFFIXES, predict_video
+from act2sal.video import ENCODERS, VIDEO_SUFFIXES, predict_video
 from act2sal.watching import arrivals
 
 
@@ -108,7 +109,7 @@ class Job:
 
         Raises:
             DatasetError, FileExistsError: as `planning.planned`.
-            Interrupted: Ctrl-C.
+            Interrupted: Ctrl-C; what was written stays.
         """
         paths = expanded(inputs)
         videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
@@ -120,18 +121,10 @@ class Job:
         return outcome
 
     def watch(self, inputs: Sequence[str]) -> None:
-        """Do photos as they arrive in the folders, until Ctrl-C.
-
-        Raises:
-            Interrupted: Ctrl-C.
-        """
-        try:
+        """Do photos as they arrive in the folders, until Ctrl-C."""
+        with suppress(KeyboardInterrupt):
             for tasks in arrivals(lambda: self._plan(expanded(inputs))):
                 self._do(tasks)
-        except Interrupted:
-            raise
-        except KeyboardInterrupt as error:
-            raise Interrupted(f"stopped watching after {len(self.records)} photos") from error
 
     def piped(self, content: bytes) -> bytes:
         """A photo's file in, the file of its result out.
@@ -179,7 +172,9 @@ class Job:
         """Write one video for each kind."""
         for kind in self.rendering.kinds:
             if kind.has_alpha:
-                raise InputError(f"a video has no transparency, which {kind.name} needs; color:#rrggbb has none")
+                raise InputError(
+                    f"a video has no transparency, which {kind.name} needs; color:#rrggbb has none"
+                )
             target = self._film_target(video, kind.name)
             if target.exists() and self.skip_existing:
                 continue
@@ -190,19 +185,21 @@ class Job:
     def _film_target(self, video: Path, kind: str) -> Path:
         if self.out.suffix.lower() in VIDEO_SUFFIXES:
             if len(self.rendering.kinds) > 1:
-                raise DatasetError(f"{self.out} is one file: it takes one kind of output; name a folder instead")
+                raise DatasetError(
+                    f"{self.out} is one file: it takes one kind of output; name a folder instead"
+                )
             return self.out
-        name = f"{video.stem}.{kind}{video.suffix}" if len(self.rendering.kinds) > 1 else video.name
-        return self.out / name
+        suffix = video.suffix if video.suffix.lower() in ENCODERS else ".mp4"
+        return self.out / (video.stem + (f".{kind}" if len(self.rendering.kinds) > 1 else "") + suffix)
 
     def _frame(
         self, rendering: Rendering, pool: ThreadPoolExecutor, frame: NDArray[np.uint8]
     ) -> NDArray[np.uint8]:
-        """A frame (H, W, 3) uint8 RGB -> that of the result, (H, W, 3) uint8 RGB."""
+        """A frame (H, W, 3) uint8 RGB -> that of the result, (H, W, 3) RGB or (H, W) grey."""
         (found,) = self.maker([Decoded.of(frame, self.maker.side)], pool)
-        saliency = rendering.full_size(frame, found.prob, found.confidence)
+        saliency = rendering.saliency(frame, found.prob, found.confidence)
         (pixels,) = rendering.pictures(frame, saliency)
-        return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
+        return pixels
 
 
 def _format_of(out: Path) -> Format:

@@ -12,7 +12,7 @@ from act2sal.output_kinds import Kind, rendered, suffix_of
 from act2sal.planning import Task
 from act2sal.regions import THRESHOLD, Box, area_of, boxes_of
 from act2sal.thresholds import Threshold
-from act2sal.upsampling import Refine, enlarged, refined
+from act2sal.upsampling import Refine, full_size
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Rendering:
         """Whether maps have to come with a confidence."""
         return self.rates or self.min_confidence > 0
 
-    def full_size(
+    def saliency(
         self, photo: NDArray[np.uint8], prob: NDArray[np.float32], confidence: float | None
     ) -> NDArray[np.float32]:
         """The saliency at the size of the photo: (H, W, 3) uint8, (h, w) float32 in [0, 1] -> (H, W) float32."""
         if confidence is not None and confidence < self.min_confidence:
             return np.zeros(photo.shape[:2], np.float32)
-        return refined(prob, photo) if self.refine == "crf" else enlarged(prob, photo)
+        return full_size(prob, photo, self.refine)
 
     def pictures(self, photo: NDArray[np.uint8], prob: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
         """The pixels of each output, from a photo and its saliency at its size."""
@@ -92,10 +92,12 @@ class Rendering:
             OSError: a file cannot be written.
             InputError: the format cannot hold a picture of that size.
         """
-        saliency = self.full_size(photo, prob, confidence)
+        saliency = self.saliency(photo, prob, confidence)
         shows_photo = any(kind.shows_photo for kind in self.kinds)
         profile = read_profile(task.photo.path) if shows_photo else _NONE
-        for kind, target, pixels in zip(self.kinds, task.targets, self.pictures(photo, saliency), strict=True):
+        for kind, target, pixels in zip(
+            self.kinds, task.targets, self.pictures(photo, saliency), strict=True
+        ):
             icc, exif = profile if kind.shows_photo else _NONE
             write_atomic(target, encoded(pixels, self.format, icc_profile=icc, exif=exif))
         return Record(task, confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD))
