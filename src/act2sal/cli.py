@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -15,8 +14,10 @@ from act2sal.config import (
     PRESETS,
     Backend,
     Device,
+    Format,
     LabelConfig,
     PresetName,
+    Refine,
     Stage1Config,
     TrainConfig,
     load_toml,
@@ -100,12 +101,32 @@ class LabelOptions:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Write 8-bit PNG saliency maps at each photo's own size: DIR/a/b.png for INPUT/a/b.jpg."""
+    """Find the salient object in photos and videos: maps, masks, cut-outs and more, at the photo's own size.
 
-    inputs: tyro.conf.Positional[tuple[Path, ...]]
-    """Photos and folders of photos."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder of the maps."""
+    act2sal predict photo.jpg --out cutout.png --kind cutout
+    act2sal predict PHOTOS --out DIR --kind mask cutout color:#ffffff
+    act2sal predict - < photo.jpg > map.png
+
+    INPUT/a/b.jpg gives DIR/a/b.png; with several kinds DIR/a/b.mask.png and so on.
+    """
+
+    inputs: tyro.conf.Positional[tuple[str, ...]]
+    """Photos, videos, folders of photos (to any depth), patterns such as 'photos/*.jpg', or - for standard input."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR_OR_FILE")] = Path("maps")
+    """Folder of the results; or the file for the result of a single photo or video."""
+    kind: tuple[str, ...] = ("map",)
+    """What to write: map (grey levels), mask (black and white), cutout (transparent background), overlay (the object
+    tinted), blur (background blurred), color:#rrggbb or image:FILE (another background)."""
+    format: Format | None = None
+    """Of the files; None: that of an --out with a suffix, else png."""
+    threshold: Annotated[str | None, tyro.conf.arg(metavar="otsu|adaptive|0..1")] = None
+    """Where the saliency is cut into object and background; None: it stays soft, and a mask is cut at 0.5."""
+    refine: Refine = "none"
+    """crf: sharpen the maps by the dense CRF first, slower."""
+    min_confidence: float = 0.0
+    """Write an empty map where the confidence that there is a salient object is below this; in [0, 1]."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write confidence, area and boxes of each photo there; confidence costs a second pass of the network."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
     """Run directory or model file; None: the detector that ships with the package."""
     method: Method = "a2s"
@@ -119,7 +140,11 @@ class PredictOptions:
     workers: int = 0
     """Threads that decode and encode; 0: one per core."""
     overwrite: bool = False
-    """Replace maps that are there already."""
+    """Replace results that are there already."""
+    skip_existing: bool = False
+    """Leave out photos whose results are there already."""
+    watch: bool = False
+    """Go on with photos that arrive in the folders, until Ctrl-C; implies --skip-existing."""
     quiet: bool = False
     """No progress bar."""
 
@@ -292,27 +317,40 @@ def label_command(arguments: Sequence[str]) -> int:
 def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
-    from act2sal.detect import Detector
-    from act2sal.predict import Outcome, predict, predict_by
+    from act2sal import prediction
 
-    write: Callable[..., Outcome]
-    if options.method == "a2s":
-        detector = Detector.load(options.model, device=options.device, backend=options.backend)
-        write = partial(predict, detector=detector)
-    elif options.model is not None:
-        raise InputError(f"--model is for the detector; --method {options.method} has none")
-    else:
-        from act2sal import classical
-
-        write = partial(predict_by, method=classical.METHODS[options.method])
-    outcome = write(
-        options.inputs,
+    rendering = prediction.rendering_of(
+        options.kind,
         options.out,
-        workers=options.workers,
+        format=options.format,
+        threshold=options.threshold,
+        refine=options.refine,
+        min_confidence=options.min_confidence,
+        rates=options.json is not None,
+    )
+    job = prediction.Job(
+        maker=prediction.maker_of(
+            options.method, options.model, rendering, device=options.device, backend=options.backend
+        ),
+        rendering=rendering,
+        out=options.out,
         overwrite=options.overwrite,
+        skip_existing=options.skip_existing or options.watch,
+        workers=options.workers,
         quiet=options.quiet,
     )
-    print(f"{outcome.written} maps in {options.out}")
+    if options.inputs == ("-",):
+        sys.stdout.buffer.write(job.piped(sys.stdin.buffer.read()))
+        return OK
+    try:
+        outcome = job.run(options.inputs)
+        print(f"{outcome.written} done, in {options.out}", flush=True)
+        if options.watch:
+            job.watch(options.inputs)
+            print(f"stopped watching; {len(job.records)} done, in {options.out}")
+    finally:
+        if options.json is not None:
+            job.write_json(options.json)
     return _failures(outcome.failures)
 
 
@@ -452,8 +490,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     except (OSError, FloatingPointError) as error:
         return _error(str(error), SOME_FAILED)
-    except KeyboardInterrupt:
-        return _error(f"interrupted; what was written stays{_how_to_go_on(given[0])}", SOME_FAILED)
+    except KeyboardInterrupt as error:
+        how_far = f"{error}" or "interrupted"
+        return _error(f"{how_far}; what was written stays{_how_to_go_on(given[0])}", SOME_FAILED)
 
 
 def _what_to_score(options: EvaluateOptions) -> tuple[dict[str, Path], Path]:
@@ -510,7 +549,8 @@ def _failures(failures: Sequence[str], *, report: bool = False) -> int:
 
 
 def _how_to_go_on(command: str) -> str:
-    return "; the same command with --resume goes on" if command == "train" else ""
+    flags = {"train": "--resume", "predict": "--skip-existing"}
+    return f"; the same command with {flags[command]} goes on" if command in flags else ""
 
 
 def _error(message: str, status: int) -> int:

@@ -22,6 +22,8 @@ Rectifier = Literal["olr", "hma", "none"]
 Optimizer = Literal["adamw", "sgd"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Backend = Literal["auto", "torch", "onnx"]
+Format = Literal["png", "jpg", "webp", "tiff"]
+Refine = Literal["none", "crf"]
 PresetName = Literal["default", "paper", "official"]
 
 

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2sal import model_files
+from act2sal.compositing import cutout
+from act2sal.confidence import confidence
 from act2sal.config import Backend
 from act2sal.errors import CheckpointError
 from act2sal.image_inputs import ImageInput, rgb_of
-from act2sal.images import resize_map, resize_photo
+from act2sal.images import resize_photo
+from act2sal.upsampling import enlarged
 
 BATCH = 8
 """Photos that go through the network together."""
@@ -91,20 +94,26 @@ class Detector:
 
     def batch(self, photos: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Photos (H_i, W_i, 3) uint8 RGB of any sizes -> probs (H_i, W_i) float32 in [0, 1]."""
-        return [
-            resize_map(prob, (photo.shape[0], photo.shape[1]))
-            for photo, prob in zip(photos, self._squares(photos), strict=True)
-        ]
+        return [enlarged(prob, photo) for photo, prob in zip(photos, self._squares(photos), strict=True)]
+
+    def confidence(self, image: ImageInput) -> float:
+        """Confidence in [0, 1] that the picture holds a salient object at all, from two passes of the network.
+
+        Raises:
+            ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
+        """
+        photo = resize_photo(rgb_of(image), (self.size, self.size))
+        prob, mirrored = self.network(np.stack([photo, photo[:, ::-1]]))
+        return confidence(prob, mirrored)
 
     def cutout(self, image: ImageInput) -> Image.Image:
-        """The picture as RGBA, its saliency as alpha.
+        """The picture as RGBA, its saliency as alpha, without the colours of its background at the edges.
 
         Raises:
             ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
         """
         photo = rgb_of(image)
-        alpha = np.round(self.batch([photo])[0] * 255).astype(np.uint8)
-        return Image.fromarray(np.dstack([photo, alpha]))
+        return Image.fromarray(cutout(photo, self.batch([photo])[0]))
 
     def _squares(self, photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Maps of the photos on the network's own grid, a batch at a time."""

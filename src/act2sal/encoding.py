@@ -2,18 +2,16 @@
 
 import io
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
+from act2sal.config import Format
 from act2sal.errors import InputError
 from act2sal.images import FORMATS, ORIENTATION_TAG, without_warnings
-
-Format = Literal["png", "jpg", "webp", "tiff"]
-"""A file format, by its suffix."""
 
 HOLDS_ALPHA: tuple[Format, ...] = ("png", "webp", "tiff")
 """Formats with transparency."""

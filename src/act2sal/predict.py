@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
+from act2sal.confidence import confidence
 from act2sal.detect import BATCH, Detector
+from act2sal.errors import InputError
 from act2sal.images import ImageError, SaliencyMethod, read_photo, resize_photo
 from act2sal.planning import Task, planned
 from act2sal.rendering import MAPS, Record, Rendering
@@ -30,20 +32,23 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Outcome:
-    """What a run over many photos gave: photos done, the photos that failed with one line each, and their records."""
+    """What a run over many photos gave: photos done, and one line for each that failed."""
 
     written: int = 0
     failures: list[str] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Decoded:
     """A photo (H, W, 3) uint8 RGB, and resized for the network, (S, S, 3), where one asks for it."""
 
-    task: Task
     photo: NDArray[np.uint8]
     square: NDArray[np.uint8] | None
+
+    @classmethod
+    def of(cls, photo: NDArray[np.uint8], side: int | None) -> "Decoded":
+        """`photo`, with a square of `side` pixels where it is not None."""
+        return cls(photo, None if side is None else resize_photo(photo, (side, side)))
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,10 @@ class MapMaker(Protocol):
 
 @dataclass(frozen=True)
 class DetectorMaps:
-    """Maps by a detector (`MapMaker`)."""
+    """Maps by a detector (`MapMaker`); with confidence: in two passes of the network."""
 
     detector: Detector
+    confidence: bool = False
 
     @property
     def side(self) -> int:
@@ -77,9 +83,13 @@ class DetectorMaps:
         return self.detector.size
 
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
-        """One pass of the network."""
+        """The maps on the network's own grid."""
         squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
-        return [Found(prob) for prob in self.detector.network(squares)]
+        probs = self.detector.network(squares)
+        if not self.confidence:
+            return [Found(prob) for prob in probs]
+        mirrored = self.detector.network(np.ascontiguousarray(squares[:, :, ::-1]))
+        return [Found(prob, confidence(prob, other)) for prob, other in zip(probs, mirrored, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,8 @@ class MethodMaps:
 
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
         """The photos side by side."""
-        return [Found(prob) for prob in pool.map(self.method, [decoded.photo for decoded in batch])]
+        probs = pool.map(self.method, [decoded.photo for decoded in batch])
+        return [Found(prob) for prob in probs]
 
 
 def predict(
@@ -125,7 +136,9 @@ def predict(
         Interrupted: Ctrl-C; what was written stays.
     """
     tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
-    return done(tasks, DetectorMaps(detector), rendering, workers=workers, quiet=quiet)
+    return done(
+        tasks, DetectorMaps(detector, rendering.asks_confidence), rendering, workers=workers, quiet=quiet
+    )
 
 
 def predict_by(
@@ -145,19 +158,38 @@ def predict_by(
 
 
 def done(
-    tasks: Sequence[Task], maker: MapMaker, rendering: Rendering, *, workers: int = 0, quiet: bool = False
+    tasks: Sequence[Task],
+    maker: MapMaker,
+    rendering: Rendering,
+    *,
+    workers: int = 0,
+    quiet: bool = False,
+    on_record: Callable[[Record], None] = lambda record: None,
 ) -> Outcome:
     """Do what was planned: decode ahead, make maps batch by batch, write behind.
+
+    Args:
+        tasks: photos and where their results go.
+        maker: makes the maps.
+        rendering: what is written.
+        workers: threads that decode and encode; 0: one per core.
+        quiet: no progress bar.
+        on_record: called for each photo that is done, in the order of the tasks.
 
     Raises:
         Interrupted: Ctrl-C; what was written stays.
     """
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        return _done(tasks, maker, rendering, pool, quiet=quiet)
+        return _done(tasks, maker, rendering, pool, quiet, on_record)
 
 
 def _done(
-    tasks: Sequence[Task], maker: MapMaker, rendering: Rendering, pool: ThreadPoolExecutor, *, quiet: bool
+    tasks: Sequence[Task],
+    maker: MapMaker,
+    rendering: Rendering,
+    pool: ThreadPoolExecutor,
+    quiet: bool,
+    on_record: Callable[[Record], None],
 ) -> Outcome:
     outcome = Outcome()
     writes: deque[tuple[Task, Future[Record]]] = deque()
@@ -169,9 +201,11 @@ def _done(
 
     def settle(task: Task, write: "Future[Record]") -> None:
         try:
-            outcome.records.append(write.result())
+            on_record(write.result())
         except OSError as error:
             fail(f"{task.targets[0]}: {error.strerror or error}")
+        except InputError as error:
+            fail(f"{task.photo.path}: {error}")
         else:
             outcome.written += 1
             advance()
@@ -179,9 +213,10 @@ def _done(
     with progress.bar("predict", total=len(tasks), quiet=quiet) as advance:
         try:
             for batch in _batches(tasks, maker.side, pool, fail):
-                for decoded, found in zip(batch, maker(batch, pool), strict=True):
-                    arguments = (decoded.task, decoded.photo, found.prob, found.confidence)
-                    writes.append((decoded.task, pool.submit(rendering.write, *arguments)))
+                found = maker([decoded for _, decoded in batch], pool)
+                for (task, decoded), one in zip(batch, found, strict=True):
+                    arguments = (task, decoded.photo, one.prob, one.confidence)
+                    writes.append((task, pool.submit(rendering.write, *arguments)))
                 while len(writes) > 2 * BATCH:
                     settle(*writes.popleft())
             while writes:
@@ -195,28 +230,29 @@ def _done(
 
 def _batches(
     tasks: Sequence[Task], side: int | None, pool: ThreadPoolExecutor, fail: Callable[[str], None]
-) -> Iterator[list[Decoded]]:
+) -> Iterator[list[tuple[Task, Decoded]]]:
     """The readable photos in batches, decoded ahead; `fail` is called with one line for each that cannot be read."""
     waiting = iter(tasks)
-    ahead = deque(pool.submit(_decoded, task, side) for _, task in zip(range(BATCH), waiting, strict=False))
-    batch: list[Decoded] = []
+    first = [task for _, task in zip(range(BATCH), waiting, strict=False)]
+    ahead = deque((task, pool.submit(_decoded, task, side)) for task in first)
+    batch: list[tuple[Task, Decoded]] = []
     held = 0
     while ahead:
+        task, begun = ahead.popleft()
         try:
-            decoded = ahead.popleft().result()
+            decoded = begun.result()
         except ImageError as error:
             fail(str(error))
         else:
-            batch.append(decoded)
+            batch.append((task, decoded))
             held += decoded.photo.shape[0] * decoded.photo.shape[1]
         following = next(waiting, None)
         if following is not None:
-            ahead.append(pool.submit(_decoded, following, side))
+            ahead.append((following, pool.submit(_decoded, following, side)))
         if batch and (len(batch) == BATCH or held > MOST_PIXELS or not ahead):
             yield batch
             batch, held = [], 0
 
 
 def _decoded(task: Task, side: int | None) -> Decoded:
-    photo = read_photo(task.photo.path)
-    return Decoded(task, photo, None if side is None else resize_photo(photo, (side, side)))
+    return Decoded.of(read_photo(task.photo.path), side)

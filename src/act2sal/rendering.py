@@ -1,37 +1,109 @@
-"""How a saliency map is written: which kinds of output, in which format, with which threshold."""
+"""How saliency is written: which kinds of output, in which format, cut where, and when not at all."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.images import resize_map, write_gray_png
+from act2sal.encoding import Format, Profile, encoded, read_profile
+from act2sal.images import write_atomic
+from act2sal.output_kinds import Kind, rendered, suffix_of
 from act2sal.planning import Task
+from act2sal.regions import THRESHOLD, Box, area_of, boxes_of
+from act2sal.thresholds import Threshold
+from act2sal.upsampling import Refine, full_size
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a photo that was done; confidence: None where it was not asked for."""
+    """What is known of a photo that was done.
+
+    confidence: that it holds a salient object, None where that was not asked for; area: share of its pixels that are
+    salient; boxes: of the salient regions, the largest first.
+    """
 
     task: Task
     confidence: float | None
+    area: float
+    boxes: list[Box]
+
+    def as_json(self) -> dict[str, Any]:
+        """For a JSON file: photo, files, confidence, area, boxes as [left, top, width, height] in pixels."""
+        return {
+            "photo": str(self.task.photo.path),
+            "files": [str(target) for target in self.task.targets],
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "area": round(self.area, 4),
+            "boxes": [list(box) for box in self.boxes],
+        }
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Kinds of output and how they are made."""
+    """What is written of each photo.
+
+    kinds: of output; format: of the files; threshold: cuts the saliency, None: it stays soft; refine: what is done to
+    a map before it is enlarged; min_confidence: below it the saliency counts as empty; rates: whether the confidence
+    is wanted even so.
+    """
+
+    kinds: tuple[Kind, ...] = (Kind("map"),)
+    format: Format = "png"
+    threshold: Threshold | None = None
+    refine: Refine = "none"
+    min_confidence: float = 0.0
+    rates: bool = False
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """What the name of each result ends with."""
-        return (".png",)
+        return tuple(suffix_of(kind, len(self.kinds) > 1, self.format) for kind in self.kinds)
+
+    @property
+    def asks_confidence(self) -> bool:
+        """Whether maps have to come with a confidence."""
+        return self.rates or self.min_confidence > 0
+
+    def saliency(
+        self, photo: NDArray[np.uint8], prob: NDArray[np.float32], confidence: float | None
+    ) -> NDArray[np.float32]:
+        """The saliency at the size of the photo: (H, W, 3) uint8, (h, w) float32 in [0, 1] -> (H, W) float32."""
+        if confidence is not None and confidence < self.min_confidence:
+            return np.zeros(photo.shape[:2], np.float32)
+        return full_size(prob, photo, self.refine)
+
+    def pictures(self, photo: NDArray[np.uint8], prob: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+        """The pixels of each output, from a photo and its saliency at its size."""
+        return [rendered(kind, photo, prob, self.threshold) for kind in self.kinds]
 
     def write(
         self, task: Task, photo: NDArray[np.uint8], prob: NDArray[np.float32], confidence: float | None
     ) -> Record:
-        height, width = photo.shape[:2]
-        write_gray_png(task.targets[0], np.round(resize_map(prob, (height, width)) * 255).astype(np.uint8))
-        return Record(task, confidence)
+        """Write the results of one photo.
 
+        Args:
+            task: where they go.
+            photo: (H, W, 3) uint8 RGB.
+            prob: its map, (h, w) float32 in [0, 1] of any size.
+            confidence: that it holds a salient object, if known.
+
+        Raises:
+            OSError: a file cannot be written.
+            InputError: the format cannot hold a picture of that size.
+        """
+        saliency = self.saliency(photo, prob, confidence)
+        shows_photo = any(kind.shows_photo for kind in self.kinds)
+        profile = read_profile(task.photo.path) if shows_photo else _NONE
+        for kind, target, pixels in zip(
+            self.kinds, task.targets, self.pictures(photo, saliency), strict=True
+        ):
+            icc, exif = profile if kind.shows_photo else _NONE
+            write_atomic(target, encoded(pixels, self.format, icc_profile=icc, exif=exif))
+        return Record(task, confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD))
+
+
+_NONE = Profile(None, None)
 
 MAPS = Rendering()
+"""8-bit PNG maps."""

@@ -1,0 +1,48 @@
+"""The commands of the guide work as they stand there."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GUIDE = (Path(__file__).resolve().parent.parent / "docs" / "guide.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the guide is followed from beginning to end."""
+    here = tmp_path_factory.mktemp("guide")
+    shutil.copytree(scenes / "photos", here / "photos")
+    shutil.copytree(scenes / "masks", here / "masks")
+    shutil.copy(next(iter(sorted((scenes / "photos").iterdir()))), here / "photo.jpg")
+    return here
+
+
+def test_the_guide_has_commands() -> None:
+    assert len(BLOCKS) >= 10
+    assert {"predict", "train", "evaluate", "compare", "export"} <= set(
+        re.findall(r"^act2sal (\w+)", GUIDE, re.MULTILINE)
+    )
+
+
+def test_every_block_of_the_guide_works(folder: Path) -> None:
+    """In their order, since later ones use what earlier ones made."""
+    for language, block in BLOCKS:
+        commands = [block] if language == "python" else block.splitlines()
+        for command in commands:
+            done = run(language, command, folder)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def run(language: str, text: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """One command of a shell, with the act2sal of these tests, or one Python program."""
+    if language == "python":
+        command = [sys.executable, "-c", text]
+    else:
+        assert text.startswith("act2sal ")
+        command = ["sh", "-c", f'"{sys.executable}" -m act2sal.cli {text.removeprefix("act2sal ")}']
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
