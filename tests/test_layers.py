@@ -41,6 +41,7 @@ LAYERS = {
         "rectify",
         "rivals",
         "training_state",
+        "upsampling",
         "views",
     },
     2: {"detect", "evaluation", "predict", "pseudo_labels", "stage1", "stage2", "teacher", "torch_network"},
