@@ -3,9 +3,9 @@
     python benchmarks/predict.py PHOTOS --out recipes/results/predict_speed.json
 
 Both at 320 x 320, on the same photos, in one run, loaded and warm: decoding, resizing, network, resizing back and
-writing PNG. The other is a network of the shape of U2-Net-p (`u2netp.py`), run in the way such tools do, one photo at a
-time, with onnxruntime as it comes. Processor time counts all cores and suffers less from other programs. Then each part
-alone, and with --memory what stays of 5,000 photos.
+writing PNG. The other is a network of the shape of U2-Net-p (`u2netp.py`), run in the way such tools do, one photo
+at a time, with onnxruntime as it comes. Processor time counts all cores and suffers less from other programs. Then
+each part alone, and with --memory what stays of 5,000 photos.
 """
 
 import argparse
