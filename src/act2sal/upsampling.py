@@ -10,17 +10,14 @@ has no contrast. The change is also weighted by `4 p (1 - p)`, which is 0 where 
 inside and outside the object does not show.
 """
 
-from typing import Literal
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.compiled import compiled
+from act2sal.config import Refine
 from act2sal.crf import mean_field, unary_from_prob
 from act2sal.images import resize_map, resize_photo
-
-Refine = Literal["none", "crf"]
 
 RADIUS = 1
 """Half side of the windows in cells of the map. Source: `benchmarks/upsampling.py` on training photos."""
