@@ -56,6 +56,18 @@ def test_a_flat_object_gets_its_own_colour_back() -> None:
     assert np.abs(colors[faint] - WARM).mean() < 5
 
 
+def test_large_photos_are_treated_like_small_ones() -> None:
+    sharp, alpha = ellipse(5)
+    photo = np.round(sharp[..., None] * WARM + (1 - sharp[..., None]) * COLD).astype(np.uint8)
+    large_photo = photo.repeat(8, axis=0).repeat(8, axis=1)
+    large_alpha = cv2.resize(alpha, (8 * 160, 8 * 120), interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(foreground_colors(large_photo, large_alpha), (160, 120), interpolation=cv2.INTER_AREA)
+    assert np.abs(large - foreground_colors(photo, alpha)).mean() < 1
+    large_sharp = sharp.repeat(8, axis=0).repeat(8, axis=1)
+    ground = blurred_ground(large_photo, large_sharp)[large_sharp == 0]
+    np.testing.assert_allclose(ground, np.broadcast_to(COLD, ground.shape), atol=0.5)
+
+
 def test_colours_change_at_edges_alone() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     _, alpha = ellipse(5)
@@ -68,7 +80,7 @@ def test_colours_change_at_edges_alone() -> None:
     np.testing.assert_array_equal(foreground_colors(photo, doubtful), photo)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (33, 47)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (33, 47), (1, 1500), (2000, 2)])
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_small_and_odd_photos(shape: tuple[int, int], level: float) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)

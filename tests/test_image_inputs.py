@@ -71,7 +71,7 @@ def test_opaque_modes_of_pillow(mode: str) -> None:
     np.testing.assert_array_equal(rgb_of(image), np.array(image.convert("RGB")))
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBa"])
 def test_alpha_of_pillow_is_laid_on_white(mode: str) -> None:
     rgba = Image.fromarray(np.array([[[100, 100, 100, 255], [100, 100, 100, 0]]], np.uint8))
     np.testing.assert_array_equal(rgb_of(rgba.convert(mode))[0], [[100] * 3, [255] * 3])

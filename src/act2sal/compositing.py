@@ -3,6 +3,8 @@
 Throughout: photo (H, W, 3) uint8 RGB; alpha (H, W) float32 in [0, 1], the share of the object in each pixel.
 """
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,12 @@ BLUR_SIDE = 1 / 30
 BLUR_PASSES = 3
 """Passes of a box; three come near to a Gaussian."""
 
+GRID = 512
+"""Most samples along a side from which means over windows are taken: a window is many of them wide."""
+
+LEAST_WEIGHT = 1e-4
+"""Mean weight in a window below which there is no mean to take; one sample of the largest window has 4e-4."""
+
 
 def foreground_colors(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colours of the object alone, (H, W, 3) float32 in [0, 255]: at its edges without those of the ground.
@@ -37,16 +45,12 @@ def foreground_colors(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> N
     Differs: no matting equation is solved. An alpha from a saliency map is softer than the edge in the photo, and the
     equation then overshoots.
     """
-    side = _odd(2 * EDGE_REACH * max(alpha.shape) + 1)
     pixels = photo.astype(np.float32)
-    sure = (alpha > SURE).astype(np.float32)
-    around = _mean(sure, side)
-    edge = (around > 0.5 / side**2) & (_mean((alpha < 1 - SURE).astype(np.float32), side) > 0.5 / side**2)
-    if not edge.any():
-        return pixels
-    object_color = _mean(pixels * sure[..., None], side)[edge] / around[edge][:, None]
+    object_color, near_object = _mean_color(photo, (alpha > SURE).astype(np.float32), 2 * EDGE_REACH)
+    _, near_ground = _mean_color(photo, (alpha < 1 - SURE).astype(np.float32), 2 * EDGE_REACH)
+    edge = near_object & near_ground
     share = np.square(alpha[edge])[:, None]
-    pixels[edge] = share * pixels[edge] + (1 - share) * object_color
+    pixels[edge] = share * pixels[edge] + (1 - share) * object_color[edge]
     return pixels
 
 
@@ -77,15 +81,8 @@ def blurred_ground(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDAr
 
     A mean over the ground around each pixel; the photo itself where no ground is near.
     """
-    side = _odd(BLUR_SIDE * max(alpha.shape))
-    ground = (1 - alpha).astype(np.float32)
-    weighted = photo * ground[..., None]
-    for _ in range(BLUR_PASSES):
-        weighted, ground = _mean(weighted, side), _mean(ground, side)
-    near = ground > 1e-3
-    blurred = photo.astype(np.float32)
-    blurred[near] = weighted[near] / ground[near][:, None]
-    return blurred
+    blurred, near = _mean_color(photo, 1 - alpha, BLUR_SIDE, passes=BLUR_PASSES)
+    return np.where(near[..., None], blurred, photo.astype(np.float32))
 
 
 def cover(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -94,12 +91,31 @@ def cover(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     return np.array(ImageOps.fit(Image.fromarray(picture), (width, height), Image.Resampling.BILINEAR))
 
 
-def _mean(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Mean over a window of `side` x `side`, mirrored at the borders."""
-    return np.asarray(cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT), np.float32)
+def _mean_color(
+    photo: NDArray[np.uint8], weight: NDArray[np.float32], window: float, *, passes: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Weighted mean colour around each pixel, (H, W, 3) float32, and where there is any weight, (H, W) bool.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        weight: (H, W) float32 in [0, 1].
+        window: side of the square around the pixel, as a share of the longer side.
+        passes: how often the mean is taken.
+    """
+    height, width = weight.shape
+    step = math.ceil(max(height, width) / GRID)
+    rows, columns = (slice(min(step // 2, length - 1), None, step) for length in (height, width))
+    sums = np.dstack([photo[rows, columns] * weight[rows, columns, None], weight[rows, columns]])
+    side = _odd(window * max(sums.shape))
+    for _ in range(passes):
+        sums = cv2.blur(sums, (side, side), borderType=cv2.BORDER_REFLECT)
+    sums = np.asarray(cv2.resize(sums, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    near = sums[..., 3] > LEAST_WEIGHT
+    return sums[..., :3] / np.maximum(sums[..., 3:], np.float32(LEAST_WEIGHT)), near
 
 
 def _odd(length: float) -> int:
+    """The odd number of pixels, at least 3, nearest to a length."""
     return max(3, 2 * round((length - 1) / 2) + 1)
 
 
