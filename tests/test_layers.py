@@ -24,6 +24,7 @@ LAYERS = {
         "limits",
         "model_files",
         "progress",
+        "regions",
         "scenes",
         "sod_sets",
         "version",
