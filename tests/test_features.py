@@ -1,4 +1,4 @@
-"""Encoder features: computed live, cached in float16, resumed, and their spread."""
+"""Encoder features: live, or frozen and cached; how often the encoder is asked, and that bits never depend on it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,42 +9,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from act2sal.config import Mirrored, Precision
 from act2sal.encoders import Encoder, freeze
 from act2sal.photo_batches import stack, to_batch
-from act2sal.stage1.features import (
-    CachedFeatures,
-    LiveFeatures,
-    cache_features,
-    cache_key,
-    channel_deviation,
-)
+from act2sal.stage1.features import FrozenFeatures, LiveFeatures, channel_deviation
 from tiny import SIZE, cpu, random_squares, tiny_encoder
 
 CPU = torch.device("cpu")
+PLENTY = 10**9
+Photos = list[NDArray[np.uint8]]
 
 
 def frozen(seed: int = 0) -> Encoder:
     return freeze(tiny_encoder(seed))
 
 
-class Counting(Sequence[NDArray[np.uint8]]):
-    """Photos that count how often they are read and can fail at one of them."""
+class Asked:
+    """An encoder that counts the photos it is given, and can fail at one of them."""
 
-    def __init__(self, photos: Sequence[NDArray[np.uint8]], fail_at: int | None = None) -> None:
-        self.photos, self.fail_at, self.read = photos, fail_at, [0] * len(photos)
+    def __init__(self, seed: int = 0, fail_at: int | None = None) -> None:
+        self.encoder, self.photos, self.fail_at = frozen(seed), 0, fail_at
+        self.encoder.register_forward_pre_hook(self._count)
 
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:  # type: ignore[override]
-        if index == self.fail_at:
-            raise OSError("no space left on device")
-        self.read[index] += 1
-        return self.photos[index]
+    def _count(self, module: torch.nn.Module, inputs: tuple[Tensor]) -> None:
+        if self.photos == self.fail_at:
+            raise KeyboardInterrupt
+        self.photos += len(inputs[0])
 
 
-def cached(encoder: Encoder, photos: Sequence[NDArray[np.uint8]], folder: Path, key: str) -> CachedFeatures:
-    return cache_features(encoder, photos, folder, fabric=cpu(), key=key, quiet=True)
+def kept(
+    asked: Asked,
+    photos: Photos,
+    folder: Path,
+    *,
+    budget: int = PLENTY,
+    precision: Precision = "float16",
+    mirror: Mirrored = "features",
+) -> FrozenFeatures:
+    features = FrozenFeatures(asked.encoder, photos, fabric=cpu(), precision=precision, mirror=mirror)
+    features.keep(folder, budget, mirrored=True, quiet=True)
+    return features
+
+
+def equal(ours: list[Tensor], theirs: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_a_batch_is_rgb_in_0_to_1() -> None:
@@ -64,89 +72,181 @@ def test_live_features_are_the_three_deepest_levels() -> None:
     assert len(features) == 3
     assert features.channels == tuple(level.shape[1] for level in levels) == encoder.channels[2:]
     assert [level.shape[-1] for level in levels] == [SIZE // 8, SIZE // 16, SIZE // 32]
-    for level, wanted in zip(levels, expected, strict=True):
-        assert torch.equal(level, wanted)
+    assert equal(levels, expected)
 
 
-def test_cached_features_equal_live_ones_to_half_precision(tmp_path: Path) -> None:
-    encoder, photos = frozen(), random_squares(11)
-    features = cached(encoder, photos, tmp_path, "k")
-    live = LiveFeatures(encoder, photos, CPU)
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_frozen_features_equal_live_ones_to_their_precision(precision: Precision, tmp_path: Path) -> None:
+    asked, photos = Asked(), random_squares(11)
+    features = kept(asked, photos, tmp_path, precision=precision)
+    live = LiveFeatures(asked.encoder, photos, CPU)
     assert len(features) == 11
     assert features.channels == live.channels
     for indices in ([0, 7], [8, 9, 10], [10, 3]):
         for level, wanted in zip(features.read(indices), live.read(indices), strict=True):
             assert level.dtype == torch.float32
             assert wanted.abs().max() > 1e-3
-            torch.testing.assert_close(level, wanted, rtol=2**-11 * 1.1, atol=1e-6)
+            peak = wanted.abs().amax(dim=(2, 3), keepdim=True)
+            bound = peak / 254 if precision == "int8" else wanted.abs() * 2**-11
+            assert ((level - wanted).abs() <= bound * 1.01 + 1e-6).all()
 
 
-def test_values_beyond_half_precision_are_clipped(tmp_path: Path) -> None:
-    class Huge(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.sign = torch.nn.Parameter(torch.ones(1))
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize("mirror", ["features", "photos"])
+def test_the_budget_does_not_change_a_bit(precision: Precision, mirror: Mirrored, tmp_path: Path) -> None:
+    """All, some or none of them cached, and in batches of any kind."""
+    photos, flags = random_squares(7), torch.tensor([True, False, False, True])
+    whole = kept(Asked(), photos, tmp_path / "whole", precision=precision, mirror=mirror)
+    size = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*.safetensors"))
+    for budget in (0, size // 2):
+        part = kept(
+            Asked(), photos, tmp_path / str(budget), budget=budget, precision=precision, mirror=mirror
+        )
+        assert equal(part.read([5, 0, 6, 2]), whole.read([5, 0, 6, 2]))
+        assert equal(part.read([5, 0, 6, 2], flags), whole.read([5, 0, 6, 2], flags))
+        assert equal(part.read([6, 1]), [level[:2] for level in whole.read([6, 1, 3])])
+        stored = sum(path.stat().st_size for path in (tmp_path / str(budget)).rglob("*.safetensors"))
+        assert stored <= budget
+        assert (stored > 0) == (budget > 0)
+    uncached = FrozenFeatures(frozen(), photos, fabric=cpu(), precision=precision, mirror=mirror)
+    assert equal(uncached.read([3, 4], flags[:2]), whole.read([3, 4], flags[:2]))
 
-        def forward(self, photos: Tensor) -> list[Tensor]:
-            sides = (32, 16, 8, 4, 2)
-            return [torch.full((len(photos), 1, s, s), 1e6) * (-1) ** n for n, s in enumerate(sides)]
 
-    features = cached(Huge(), random_squares(2), tmp_path, "k")  # type: ignore[arg-type]
-    assert [float(level.unique()) for level in features.read([0, 1])] == [65504.0, -65504.0, 65504.0]
+def test_photos_that_do_not_fit_are_computed_at_every_epoch_and_the_others_never_again(
+    tmp_path: Path,
+) -> None:
+    photos, asked = random_squares(6), Asked()
+    kept(Asked(), photos, tmp_path / "whole")
+    size = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*.safetensors")) // 6
+    features = kept(asked, photos, tmp_path / "part", budget=4 * size)
+    assert asked.photos == 5  # the fifth is the one that shows that there is no more room
+    for epoch in (1, 2):
+        features.read(range(6))
+        assert asked.photos == 5 + 2 * epoch
 
 
-def test_finished_features_are_not_computed_again(tmp_path: Path) -> None:
-    photos = Counting(random_squares(5))
-    first = cached(frozen(), photos, tmp_path, "k").read(range(5))
-    photos.read = [0] * 5
-    again = cached(frozen(), photos, tmp_path, "k").read(range(5))
-    assert photos.read == [0] * 5
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+def test_mirrored_features_or_features_of_mirrored_photos() -> None:
+    photos, flags = random_squares(3), torch.tensor([True, False])
+    mirrored = [np.ascontiguousarray(photo[:, ::-1]) for photo in photos]
+    plain = FrozenFeatures(frozen(), photos, fabric=cpu(), precision="float16")
+    exact = FrozenFeatures(frozen(), photos, fabric=cpu(), precision="float16", mirror="photos")
+    of_mirrored = FrozenFeatures(frozen(), mirrored, fabric=cpu(), precision="float16")
+    for place, index in enumerate((2, 0)):
+        for by_features, by_photos, as_is, wanted in zip(
+            plain.read([2, 0], flags),
+            exact.read([2, 0], flags),
+            plain.read([2, 0]),
+            of_mirrored.read([2, 0]),
+            strict=True,
+        ):
+            if flags[place]:
+                assert torch.equal(by_features[place], as_is[place].flip(-1))
+                assert torch.equal(by_photos[place], wanted[place]), index
+                assert not torch.equal(by_photos[place], by_features[place])
+            else:
+                assert torch.equal(by_features[place], as_is[place])
+                assert torch.equal(by_photos[place], as_is[place])
+
+
+def test_live_features_are_mirrored_in_both_ways() -> None:
+    encoder, photos, flags = frozen(), random_squares(2), torch.tensor([False, True])
+    mirrored = LiveFeatures(encoder, [photo[:, ::-1] for photo in photos], CPU).read([1])
+    by_photos = LiveFeatures(encoder, photos, CPU, mirror="photos").read([0, 1], flags)
+    by_features = LiveFeatures(encoder, photos, CPU).read([0, 1], flags)
+    for one, other, wanted, as_is in zip(
+        by_photos, by_features, mirrored, LiveFeatures(encoder, photos, CPU).read([0, 1]), strict=True
+    ):
+        torch.testing.assert_close(one[1:], wanted)
+        assert torch.equal(other[1], as_is[1].flip(-1))
+        torch.testing.assert_close(one[0], as_is[0])
+
+
+def test_both_sides_of_a_photo_are_computed_once(tmp_path: Path) -> None:
+    asked, photos = Asked(), random_squares(5)
+    features = kept(asked, photos, tmp_path, mirror="photos")
+    assert asked.photos == 10
+    for flags in ([True] * 5, [False] * 5, [True, False, True, False, True]):
+        features.read(range(5), torch.tensor(flags))
+    kept(asked, photos, tmp_path, mirror="photos")
+    kept(asked, photos, tmp_path, mirror="features")
+    assert asked.photos == 10
+
+
+def test_only_what_changed_is_computed_again(tmp_path: Path) -> None:
+    """Photos added, removed, moved, changed: the encoder is asked for new contents alone."""
+    photos, asked = random_squares(6), Asked()
+    kept(asked, photos, tmp_path)
+    assert asked.photos == 6
+
+    def newly_asked(now: Photos) -> int:
+        before = asked.photos
+        features = kept(asked, now, tmp_path)
+        added = asked.photos - before
+        expected = FrozenFeatures(frozen(), now, fabric=cpu(), precision="float16")
+        assert equal(features.read(range(len(now))), expected.read(range(len(now))))
+        return added
+
+    changed = photos[2].copy()
+    changed[10, 10, 0] ^= 255
+    assert newly_asked(photos) == 0
+    assert newly_asked(photos[::-1]) == 0
+    assert newly_asked(photos[:2] + photos[3:]) == 0
+    assert newly_asked(photos) == 0
+    assert newly_asked([*photos, *random_squares(2, seed=5)]) == 2
+    assert newly_asked([*photos[:2], changed, *photos[3:]]) == 1
+    assert newly_asked([*photos, photos[0]]) == 0
+    assert newly_asked([photo[:32, :32] for photo in photos]) == 6
+
+
+def test_two_photos_that_look_the_same_are_computed_once(tmp_path: Path) -> None:
+    asked, photos = Asked(), random_squares(3)
+    features = kept(asked, [*photos, photos[1]], tmp_path)
+    assert asked.photos == 3
+    assert equal(features.read([1]), features.read([3]))
+    assert asked.photos == 3
+
+
+def test_other_weights_have_features_of_their_own(tmp_path: Path) -> None:
+    photos, other = random_squares(4), Asked(1)
+    first = kept(Asked(0), photos, tmp_path)
+    second = kept(other, photos, tmp_path)
+    assert other.photos == 4
+    expected = FrozenFeatures(frozen(1), photos, fabric=cpu(), precision="float16")
+    assert equal(second.read(range(4)), expected.read(range(4)))
+    assert not equal(second.read(range(4)), first.read(range(4)))
+    again = Asked(0)
+    kept(again, photos, tmp_path)
+    assert again.photos == 0
 
 
 def test_interrupted_features_go_on_where_they_were(tmp_path: Path) -> None:
-    pictures = random_squares(150)
-    whole = cached(frozen(), pictures, tmp_path / "whole", "k")
-    with pytest.raises(OSError, match="no space"):
-        cached(frozen(), Counting(pictures, fail_at=140), tmp_path / "parts", "k")
-    photos = Counting(pictures)
-    resumed = cached(frozen(), photos, tmp_path / "parts", "k")
-    assert photos.read == [0] * 128 + [1] * 22  # 16 batches of 8 are between two notes of how far it is
-    for level in (3, 4, 5):
-        files = [(tmp_path / name / f"E{level}.npy").read_bytes() for name in ("whole", "parts")]
-        assert files[0] == files[1]
-    assert torch.equal(resumed.read([139])[0], whole.read([139])[0])
+    photos, asked = random_squares(30), Asked()
+    whole = kept(Asked(), photos, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        kept(Asked(fail_at=17), photos, tmp_path / "parts")
+    resumed = kept(asked, photos, tmp_path / "parts")
+    assert asked.photos == 30 - 17
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.safetensors")}
+        for name in ("whole", "parts")
+    ]
+    assert len(files[0]) == 30
+    assert files[0] == files[1]
+    assert equal(resumed.read([29, 3]), whole.read([29, 3]))
 
 
-def test_another_key_computes_anew(tmp_path: Path) -> None:
-    photos = random_squares(4)
-    old = [level.clone() for level in cached(frozen(0), photos, tmp_path, "old").read(range(4))]
-    new = cached(frozen(1), photos, tmp_path, "new").read(range(4))
-    live = LiveFeatures(frozen(1), photos, CPU).read(range(4))
-    for before, after, wanted in zip(old, new, live, strict=True):
-        assert not torch.allclose(before, after, atol=1e-2)
-        torch.testing.assert_close(after, wanted, rtol=1e-3, atol=1e-5)
-
-
-def test_an_interrupted_other_key_does_not_pass_for_the_old_one(tmp_path: Path) -> None:
-    photos = random_squares(10)
-    cached(frozen(0), photos, tmp_path, "old")
-    with pytest.raises(OSError, match="no space"):
-        cached(frozen(1), Counting(photos, fail_at=9), tmp_path, "new")
-    again = cached(frozen(0), photos, tmp_path, "old").read([0, 9])
-    live = LiveFeatures(frozen(0), photos, CPU).read([0, 9])
-    torch.testing.assert_close(again[0], live[0], rtol=1e-3, atol=1e-5)
-
-
-def test_the_key_changes_with_weights_statistics_and_photos() -> None:
-    encoder = frozen(0)
-    key = cache_key(encoder, "photos")
-    assert key == cache_key(frozen(0), "photos")
-    assert key != cache_key(frozen(1), "photos")
-    assert key != cache_key(encoder, "other photos")
-    name = next(name for name in encoder.state_dict() if name.endswith("running_mean"))
-    encoder.state_dict()[name][0] += 1
-    assert key != cache_key(encoder, "photos")
+def test_damaged_features_are_computed_anew_once(tmp_path: Path) -> None:
+    photos, asked = random_squares(4), Asked()
+    whole = kept(Asked(), photos, tmp_path).read(range(4))
+    features = kept(asked, photos, tmp_path)
+    for path in sorted(tmp_path.rglob("*.safetensors"))[:2]:
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 4
+        path.write_bytes(content)
+    assert equal(features.read(range(4)), whole)
+    assert asked.photos == 2
+    assert equal(features.read(range(4)), whole)
+    assert asked.photos == 2
 
 
 def test_the_deviation_of_channels_is_numpys() -> None:
@@ -168,7 +268,7 @@ def test_a_dead_channel_has_a_small_deviation_and_not_zero() -> None:
         def __len__(self) -> int:
             return 2
 
-        def read(self, indices: Sequence[int]) -> list[Tensor]:
+        def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
             count = len(indices)
             alternating = torch.tensor([1.0, -1.0]).repeat(count, 1, 2, 1)
             return [torch.cat([alternating, torch.ones(count, 1, 2, 2)], dim=1)] + [

@@ -15,9 +15,10 @@ from act2sal.checkpoint import load_detector, read_metadata
 from act2sal.config import TrainConfig, to_toml
 from act2sal.datasets import DatasetError
 from act2sal.encoders import build_encoder
-from act2sal.images import write_atomic
+from act2sal.images import read_photo, write_atomic, write_gray_png
 from act2sal.pipeline import train
 from act2sal.run_directory import RunDirectory, RunError
+from act2sal.stage1 import FrozenFeatures
 from tiny import ENCODER, files_of, tiny_config
 
 RESULTS = ("detector.safetensors", "stage1.safetensors")
@@ -131,7 +132,50 @@ def test_the_number_of_workers_does_not_matter(scenes: Path, trained: Path, tmp_
     for name in RESULTS:
         ours, theirs = load_file(tmp_path / "run" / name), load_file(trained / name)
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert (tmp_path / "run" / "cache" / "features" / "E3.npy").is_file()
+    assert len(list((tmp_path / "run" / "cache" / "features").rglob("*.safetensors"))) == 6
+
+
+@pytest.mark.parametrize(
+    "stage1", [{}, {"mirror": "photos", "precision": "int8"}], ids=["as tiny", "photos, int8"]
+)
+def test_features_that_do_not_fit_in_the_cache_give_the_same_bits(
+    stage1: dict[str, str], scenes: Path, tmp_path: Path
+) -> None:
+    config = brief(tiny_config(stage1=stage1))
+    for name, size in (("without", 0.0), ("partly", 2e-5), ("whole", None)):
+        train(
+            scenes / "photos", tmp_path / name, replace(config, cache_size=size, keep_cache=True), quiet=True
+        )
+    stored = {n: len(list((tmp_path / n).rglob("features/*/*"))) for n in ("without", "partly", "whole")}
+    assert stored["without"] == 0 < stored["partly"] < stored["whole"]
+    wanted = files_of(tmp_path / "whole" / "labels")
+    assert files_of(tmp_path / "without" / "labels") == files_of(tmp_path / "partly" / "labels") == wanted
+    weights = [load_file(tmp_path / name / "stage1.safetensors") for name in stored]
+    assert all(torch.equal(weights[0][key], w[key]) for w in weights[1:] for key in weights[0])
+
+
+def test_a_run_that_replaces_another_uses_its_features(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a photo less, one more and one that changed, the encoder of stage 1 is asked for two."""
+    asked: list[int] = []
+
+    def counting(self: FrozenFeatures, keys: list[tuple[int, bool]]) -> list[dict[str, torch.Tensor]]:
+        asked.append(len(keys))
+        return computed(self, keys)
+
+    computed = FrozenFeatures._computed
+    monkeypatch.setattr(FrozenFeatures, "_computed", counting)
+    photos, config = shutil.copytree(scenes / "photos", tmp_path / "photos"), brief(tiny_config())
+    train(photos, tmp_path / "run", replace(config, keep_cache=True), quiet=True)
+    assert sum(asked) == 6
+    (photos / "scene0000.jpg").unlink()
+    (photos / "scene0001.jpg").rename(photos / "z.jpg")
+    for name, other in (("new.jpg", 0), ("scene0003.jpg", 1)):
+        write_gray_png(photos / name, read_photo(scenes / "photos" / f"scene000{other}.jpg")[..., other])
+    train(photos, tmp_path / "run", config, overwrite=True, quiet=True)
+    assert sum(asked) == 8
+    assert not (tmp_path / "run" / "cache").exists()
 
 
 def test_resuming_a_finished_run_changes_nothing(trained: Path, scenes: Path, tmp_path: Path) -> None:

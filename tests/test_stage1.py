@@ -38,8 +38,9 @@ class FixedFeatures:
     def __len__(self) -> int:
         return len(self.levels[0])
 
-    def read(self, indices: Sequence[int]) -> list[Tensor]:
-        return [level[list(indices)] for level in self.levels]
+    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
+        levels = [level[list(indices)] for level in self.levels]
+        return levels if mirrored is None else [flip(level, mirrored) for level in levels]
 
 
 def fixed_features(count: int = 6) -> FixedFeatures:

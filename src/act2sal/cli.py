@@ -89,6 +89,9 @@ class LabelOptions:
     """Threads for decoding and the CRF; 0: one per core."""
     seed: int = 0
     """Seed of every random draw."""
+    cache_size: float | None = None
+    """GiB that the features of frozen encoders may take on disk; those of further photos are computed anew at every
+    epoch, with the same result. None: half of what the disk has free."""
     stage1: Stage1Config = field(default_factory=Stage1Config)
     """Stage 1: saliency cue extraction."""
     labels: LabelConfig = field(default_factory=LabelConfig)
@@ -299,6 +302,7 @@ def label_command(arguments: Sequence[str]) -> int:
         device=options.device,
         workers=options.workers,
         seed=options.seed,
+        cache_size=options.cache_size,
         stage1=options.stage1,
         labels=options.labels,
     )

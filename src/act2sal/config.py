@@ -18,6 +18,8 @@ from act2sal.limits import broken_limit
 Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
 Threshold = Literal["half", "otsu", "mean", "median"]
 Sign = Literal["area", "area_zero", "corners", "border"]
+Precision = Literal["float16", "int8"]
+Mirrored = Literal["features", "photos"]
 Rectifier = Literal["olr", "hma", "none"]
 Optimizer = Literal["adamw", "sgd"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -80,6 +82,11 @@ class Stage1Config:
     """Multiply E_5 by a fixed random gain, as the published code does."""
     flip: bool = True
     """Mirror half of the photos at random."""
+    mirror: Mirrored = "features"
+    """What is mirrored: features; or, as in the paper, photos before the encoder, which doubles work and cache."""
+    precision: Precision = "float16"
+    """How features of a frozen encoder are stored: float16, or int8 with a scale per channel of each photo, half as
+    large."""
     loss_at_photo_size: bool = False
     """Enlarge the fused map to the photo before the loss, as the published code does."""
     cues_at_photo_size: bool = False
@@ -208,6 +215,9 @@ class TrainConfig:
     that stage 1 would make; None: stage 1 makes them."""
     keep_cache: bool = False
     """Keep RUN/cache (resized photos, frozen features) after the run."""
+    cache_size: float | None = None
+    """GiB that the features of frozen encoders may take on disk; those of further photos are computed anew at every
+    epoch, with the same result. None: half of what the disk has free."""
     stage1: Stage1Config = field(default_factory=Stage1Config)
     """Stage 1: saliency cue extraction."""
     labels: LabelConfig = field(default_factory=LabelConfig)
@@ -232,6 +242,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
             milestones=(10, 16),
             fusion_stride=2,
             scale_features=False,
+            mirror="photos",
             rounds=0,
         ),
         stage2=Stage2Config(
@@ -256,6 +267,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
             milestones=(11, 15),
             fusion_stride=2,
             scale_features=False,
+            mirror="photos",
             sign="area_zero",
             batchnorm_drift=True,
             random_gain=True,

@@ -139,22 +139,23 @@ def pairs(maps: Path, masks: Path, *, ending: str = "") -> Pairing:
 
 
 class PhotoBank(Sequence[NDArray[np.uint8]]):
-    """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a memory-mapped file.
+    """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a file of all of them.
 
-    `photos`, `original_sizes` (height, width) and the squares share their order; `failures` are the photos
-    that could not be read; `key` changes with the size, the names and the files. `build_photo_bank` makes one.
+    `size` is S. `photos`, `original_sizes` (height, width) and the squares share their order; `failures` are the
+    photos that could not be read; `key` changes with the size, the names and the files. `build_photo_bank` makes one.
     """
 
     def __init__(
         self,
         *,
-        pixels: NDArray[np.uint8],
+        pixel_file: Path,
+        size: int,
         photos: list[Photo],
         original_sizes: list[tuple[int, int]],
         failures: list[Failure],
         key: str,
     ) -> None:
-        self.pixels = pixels
+        self.pixel_file, self.size = pixel_file, size
         self.photos = photos
         self.original_sizes = original_sizes
         self.failures = failures
@@ -164,8 +165,12 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
         return len(self.photos)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:  # type: ignore[override]
-        """A copy of square `index`."""
-        return np.array(self.pixels[index])
+        """A copy of square `index`; read anew, as mapped pages would count as memory of the process."""
+        side = self.size
+        square = np.fromfile(
+            self.pixel_file, np.uint8, 3 * side**2, offset=3 * side**2 * range(len(self))[index]
+        )
+        return square.reshape(side, side, 3)
 
 
 @dataclass
@@ -269,9 +274,14 @@ def _open(photos: Sequence[Photo], pixel_file: Path, index: _Index) -> PhotoBank
             sizes.append((outcome[0], outcome[1]))
     if len(readable) < MIN_PHOTOS:
         raise DatasetError(_too_few(len(photos), failures))
-    shape = (len(readable), index.size, index.size, 3)
-    pixels = np.memmap(pixel_file, dtype=np.uint8, mode="r", shape=shape)
-    return PhotoBank(pixels=pixels, photos=readable, original_sizes=sizes, failures=failures, key=index.key())
+    return PhotoBank(
+        pixel_file=pixel_file,
+        size=index.size,
+        photos=readable,
+        original_sizes=sizes,
+        failures=failures,
+        key=index.key(),
+    )
 
 
 def _too_few(total: int, failures: list[Failure]) -> str:

@@ -29,13 +29,15 @@ from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.images import read_photo, resize_photo, write_atomic
 from act2sal.pseudo_labels import write_labels
+from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage1 import (
     Features,
+    FrozenFeatures,
     LiveFeatures,
     PhotoSizeCues,
     activation_network,
-    cache_features,
-    cache_key,
+    budget_in_bytes,
+    clear_all_but_features,
     cue_logits,
     fit,
     fit_on_labels,
@@ -140,17 +142,11 @@ class Labelling:
         encoder = initial_encoder(options, self.config)
         self.fabric.to_device(encoder)
         if not _cachable(options):
-            return encoder, LiveFeatures(encoder, self.bank, self.fabric.device)
-        freeze(encoder)
+            return encoder, LiveFeatures(encoder, self.bank, self.fabric.device, mirror=options.mirror)
         started = time.perf_counter()
-        features = cache_features(
-            encoder,
-            self.bank,
-            self.features,
-            fabric=self.fabric,
-            key=cache_key(encoder, self.bank.key),
-            quiet=self.quiet,
-        )
+        features = _frozen_features(freeze(encoder), self)
+        budget = budget_in_bytes(self.config.cache_size, self.features)
+        features.keep(self.features, budget, mirrored=options.flip or options.rounds > 0, quiet=self.quiet)
         seconds = time.perf_counter() - started
         self.log({"stage": "features", "epoch": 0, "seconds": seconds, "device": str(self.fabric.device)})
         return encoder, features
@@ -241,7 +237,7 @@ def label(
     fabric = make_fabric(config)
     work = _work_folder(out, config, found)
     bank = photo_bank(found, work, config, config.stage1.size, quiet=quiet)
-    labelling = Labelling(bank, work / "features", work, work, config, fabric, _no_log, quiet)
+    labelling = Labelling(bank, work / FEATURES, work, work, config, fabric, _no_log, quiet)
     fitted = labelling.fit() if run is None else _fitted_by(run, labelling)
     labelling.write(fitted, out, phase="labels", resume=not overwrite)
     shutil.rmtree(work)
@@ -292,11 +288,22 @@ def _cachable(options: Stage1Config) -> bool:
 def _fitted_by(run: Path, labelling: Labelling) -> Fitted:
     """The stage 1 of a run, applied to other photos as it was to its own."""
     network, encoder = load_stage1(run / "stage1.safetensors")
-    device = labelling.fabric.device
     labelling.fabric.to_device(freeze(encoder))
     labelling.fabric.to_device(network)
-    as_cached = _cachable(labelling.config.stage1)
-    return Fitted(network, encoder, LiveFeatures(encoder, labelling.bank, device, as_cached=as_cached))
+    if _cachable(labelling.config.stage1):
+        return Fitted(network, encoder, _frozen_features(encoder, labelling))
+    return Fitted(network, encoder, LiveFeatures(encoder, labelling.bank, labelling.fabric.device))
+
+
+def _frozen_features(encoder: Encoder, labelling: Labelling) -> FrozenFeatures:
+    options = labelling.config.stage1
+    return FrozenFeatures(
+        encoder,
+        labelling.bank,
+        fabric=labelling.fabric,
+        precision=options.precision,
+        mirror=options.mirror,
+    )
 
 
 def _options_of(run: Path, config: TrainConfig) -> TrainConfig:
@@ -306,13 +313,13 @@ def _options_of(run: Path, config: TrainConfig) -> TrainConfig:
 
 
 def _work_folder(out: Path, config: TrainConfig, photos: Sequence[Photo]) -> Path:
-    """`OUT/.act2sal`, emptied where it belongs to other options or photos."""
+    """`OUT/.act2sal`; where it belongs to other options or photos, all but the features is deleted."""
     work = out / ".act2sal"
     states = [(photo.path.as_posix(), photo.path.lstat().st_mtime_ns) for photo in photos]
     digest = hashlib.sha256(repr(states).encode()).hexdigest()
-    text, file = f"# photos {digest}\n{to_toml(config)}", work / "config.toml"
+    text, file = f"# photos {digest}\n{to_toml(replace(config, cache_size=None))}", work / "config.toml"
     if work.is_dir() and not (file.is_file() and file.read_text(encoding="utf-8") == text):
-        shutil.rmtree(work)
+        clear_all_but_features(work)
     write_atomic(file, text.encode())
     return work
 

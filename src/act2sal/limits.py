@@ -44,6 +44,7 @@ LIMITS: dict[str, Limit] = {
     "size": _at_least(SMALLEST_SIZE),
     "limit": _at_least(2),
     "workers": _at_least(0),
+    "cache_size": _at_least(0),
     "generations": _at_least(1),
     **{f"{stage}.{name}": limit for stage in ("stage1", "stage2") for name, limit in _OF_BOTH_STAGES.items()},
     "stage1.channels": _at_least(1),

@@ -30,6 +30,7 @@ from act2sal.rectify import LabelBank
 from act2sal.report import write_report
 from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
 from act2sal.samples import Samples
+from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage2 import Stage2
 from act2sal.torch_network import TorchNetwork
 from act2sal.training_state import EpochLog, TrainingState
@@ -143,7 +144,7 @@ class _Generation:
         teacher = None if self.teacher is None else Detector.load(self.teacher, device=self.config.device)
         labelling = Labelling(
             bank=self.bank,
-            features=self.cache / "features",
+            features=self.cache / FEATURES,
             cache=self.folder.cache,
             checkpoints=self.folder.checkpoints,
             config=self.config,

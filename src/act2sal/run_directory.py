@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from act2sal.config import TrainConfig, load_toml, to_toml
 from act2sal.errors import InputError
 from act2sal.images import write_atomic
+from act2sal.stage1 import clear_all_but_features
 from act2sal.training_state import LogRow
 
 CONTENTS = (
@@ -31,7 +32,7 @@ _LOCK = ".lock"
 _GENERATION = "generation-"
 _ROW_KEY = ("generation", "stage", "epoch")
 _SHOWN = 4
-MACHINE_OPTIONS = ("device", "workers", "keep_cache")
+MACHINE_OPTIONS = ("device", "workers", "keep_cache", "cache_size")
 """Options that may change when a run goes on: they say where and with what it runs, not what it computes."""
 
 
@@ -137,10 +138,12 @@ class RunDirectory(GenerationFolder):
         write_atomic(self.config, to_toml(config).encode())
 
     def _clear(self) -> None:
-        # The config goes last: a folder that was half cleared is still known as a run.
+        # The config stays until it is replaced: a folder that was half cleared is still known as a run.
         generations = self.path.glob(f"{_GENERATION}*")
-        for entry in (*generations, *(self.path / name for name in reversed(CONTENTS))):
-            if entry.is_dir():
+        for entry in (*generations, *(self.path / name for name in CONTENTS if name != self.config.name)):
+            if entry == self.cache and entry.is_dir():
+                clear_all_but_features(entry)
+            elif entry.is_dir():
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)

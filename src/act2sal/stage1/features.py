@@ -1,11 +1,5 @@
-"""Encoder features of all photos: computed once and kept on disk where the encoder is frozen.
+"""Encoder features of all photos: read from a cache where the encoder is frozen, else computed at every call."""
 
-A frozen encoder answers the same at every epoch, so E_3, E_4 and E_5 of every photo are written to memory-mapped
-float16 files and read back batch by batch.
-"""
-
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from act2sal import progress
+from act2sal.config import Mirrored, Precision
 from act2sal.encoders import Encoder
-from act2sal.images import write_atomic
-from act2sal.photo_batches import PhotoSource, stack, to_batch
+from act2sal.photo_batches import PhotoSource, to_batch
+from act2sal.rectify import flip
+from act2sal.stage1.feature_cache import FeatureCache, encoder_digest, feature_name
+from act2sal.stage1.quantisation import packed, unpacked
 
 BATCH = 8
-HALF_MAX = 65504.0
 
 
 class Features(Protocol):
@@ -32,8 +28,16 @@ class Features(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Sequence[int]) -> list[Tensor]:
-        """Three tensors (B, C_i, h_i, w_i) float32 on the computing device."""
+    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
+        """Features of the photos of these indices, some of them mirrored left to right.
+
+        Args:
+            indices: of B photos.
+            mirrored: (B,) bool on the CPU, the ones to mirror; None: none.
+
+        Returns:
+            Three tensors (B, C_i, h_i, w_i) float32 on the computing device.
+        """
         ...
 
 
@@ -44,83 +48,122 @@ class LiveFeatures:
         encoder: on the device.
         photos: N square photos of one size.
         device: to compute on.
-        as_cached: round as `CachedFeatures` do, to give the same maps as a fit on cached features.
+        mirror: what is mirrored, the photos or the features.
     """
 
     def __init__(
-        self, encoder: Encoder, photos: PhotoSource, device: torch.device, *, as_cached: bool = False
+        self,
+        encoder: Encoder,
+        photos: PhotoSource,
+        device: torch.device,
+        *,
+        mirror: Mirrored = "features",
     ) -> None:
-        self.encoder, self.photos, self.device, self.as_cached = encoder, photos, device, as_cached
-        self.channels = (encoder.channels[2], encoder.channels[3], encoder.channels[4])
+        self.encoder, self.photos, self.device, self.mirror = encoder, photos, device, mirror
+        self.channels = _channels(encoder)
 
     def __len__(self) -> int:
         return len(self.photos)
 
-    def read(self, indices: Sequence[int]) -> list[Tensor]:
-        """E_3, E_4, E_5 (B, C_i, h_i, w_i) float32, with gradients where the encoder has them."""
-        levels = self.encoder(to_batch(stack(self.photos, indices), self.device))[2:]
-        return [_halved(level).float() for level in levels] if self.as_cached else levels
+    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
+        """See `Features.read`; with gradients where the encoder has them."""
+        sides = _sides(len(indices), mirrored, self.mirror)
+        levels = self.encoder(to_batch(_squares(self.photos, indices, sides), self.device))[2:]
+        return levels if self.mirror == "photos" else _flipped(levels, mirrored)
 
 
-class CachedFeatures:
-    """Features of a frozen encoder, float16 on disk; see `cache_features`."""
+class FrozenFeatures:
+    """Features of a frozen encoder as the cache holds them, or computed and rounded in the same way.
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self.device = device
-        self.levels = [np.load(_level_file(folder, level), mmap_mode="r") for level in (3, 4, 5)]
-        self.channels = (self.levels[0].shape[1], self.levels[1].shape[1], self.levels[2].shape[1])
-
-    def __len__(self) -> int:
-        return len(self.levels[0])
-
-    def read(self, indices: Sequence[int]) -> list[Tensor]:
-        """E_3, E_4, E_5 (B, C_i, h_i, w_i) float32."""
-        return [torch.from_numpy(level[list(indices)]).to(self.device).float() for level in self.levels]
-
-
-def cache_features(
-    encoder: Encoder, photos: PhotoSource, folder: Path, *, fabric: Fabric, key: str, quiet: bool = False
-) -> CachedFeatures:
-    """Compute E_3, E_4, E_5 of every photo into `folder`, or go on where an earlier call was stopped.
+    On a CPU the same bits come back either way: every photo passes the encoder by itself there, where batches are no
+    faster. A GPU computes batches, whose last bits can depend on what is computed together.
 
     Args:
         encoder: frozen, on the fabric's device.
         photos: N square photos of one size.
-        folder: of the cache; made where missing.
-        fabric: gives device and precision.
-        key: names photos and encoder; files of another key are computed anew.
-        quiet: no progress bar.
-
-    Raises:
-        OSError: no space left; what was computed stays and is used next time.
+        fabric: gives device and precision of the computation.
+        precision: of what is stored.
+        mirror: what is mirrored. "photos" doubles the work and the cache: a mirrored photo has features of its own,
+            as no encoder with strides or padding at one side answers a mirrored photo by mirrored features.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    state = folder / "state.json"
-    done = _done(state, key)
-    if done == 0:
-        state.unlink(missing_ok=True)  # what it says of another key ends with the files below
-    with torch.inference_mode():
-        levels = _open_levels(encoder, photos, folder, fresh=done == 0)
-        with progress.bar("features", total=len(photos), done=done, quiet=quiet) as advance:
-            for start in range(done, len(photos), BATCH):
-                indices = range(start, min(start + BATCH, len(photos)))
-                with fabric.autocast():
-                    encoded = encoder(to_batch(stack(photos, indices), fabric.device))[2:]
-                for level, tensor in zip(levels, encoded, strict=True):
-                    level[start : indices.stop] = _halved(tensor).cpu().numpy()
-                if start // BATCH % 16 == 15 or indices.stop == len(photos):
-                    _flush(levels, state, key, indices.stop)
-                advance(len(indices))
-    return CachedFeatures(folder, fabric.device)
 
+    def __init__(
+        self,
+        encoder: Encoder,
+        photos: PhotoSource,
+        *,
+        fabric: Fabric,
+        precision: Precision,
+        mirror: Mirrored = "features",
+    ) -> None:
+        self.encoder, self.photos, self.fabric = encoder, photos, fabric
+        self.precision: Precision = precision
+        self.mirror: Mirrored = mirror
+        self.channels = _channels(encoder)
+        self._together = 1 if fabric.device.type == "cpu" else BATCH
+        self._cache: FeatureCache | None = None
+        self._names: dict[tuple[int, bool], str] = {}
 
-def cache_key(encoder: Encoder, photos_key: str) -> str:
-    """Hex digest of the encoder's weights and of `photos_key`, which names the photos and their size."""
-    digest = hashlib.sha256(photos_key.encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def keep(self, folder: Path, budget: int, *, mirrored: bool, quiet: bool = False) -> None:
+        """Read from a cache in `folder` from now on, and compute into it what it lacks, as far as there is room.
+
+        Args:
+            folder: of the cache; made where missing.
+            budget: bytes.
+            mirrored: whether mirrored photos will be asked for.
+            quiet: no progress bar.
+        """
+        encoder = encoder_digest(self.encoder)
+        sides = (False, True) if mirrored and self.mirror == "photos" else (False,)
+        self._names = {
+            (index, side): feature_name(_square(self.photos, index, side), encoder, self.precision)
+            for side in sides
+            for index in range(len(self.photos))
+        }
+        self._cache = FeatureCache(folder, self._names.values(), budget)
+        missing = list({name: key for key, name in self._names.items() if name not in self._cache}.values())
+        done = len(self._names) - len(missing)
+        with progress.bar("features", total=len(self._names), done=done, quiet=quiet) as advance:
+            for start in range(0, len(missing), self._together):
+                chosen = missing[start : start + self._together]
+                entries = self._computed(chosen)
+                if not all(self._store(key, entry) for key, entry in zip(chosen, entries, strict=True)):
+                    break
+                advance(len(chosen))
+
+    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
+        """See `Features.read`."""
+        keys = list(zip(indices, _sides(len(indices), mirrored, self.mirror), strict=True))
+        entries = [self._cached(key) for key in keys]
+        missing = [place for place, entry in enumerate(entries) if entry is None]
+        for start in range(0, len(missing), self._together):
+            places = missing[start : start + self._together]
+            for place, entry in zip(places, self._computed([keys[p] for p in places]), strict=True):
+                self._store(keys[place], entry)
+                entries[place] = entry
+        found = [entry for entry in entries if entry is not None]
+        batch = {n: torch.stack([entry[n] for entry in found]).to(self.fabric.device) for n in found[0]}
+        levels = unpacked(batch)
+        return levels if self.mirror == "photos" else _flipped(levels, mirrored)
+
+    def _cached(self, key: tuple[int, bool]) -> dict[str, Tensor] | None:
+        if self._cache is None or key not in self._names:
+            return None
+        return self._cache.read(self._names[key])
+
+    def _store(self, key: tuple[int, bool], entry: dict[str, Tensor]) -> bool:
+        return self._cache is not None and key in self._names and self._cache.write(self._names[key], entry)
+
+    def _computed(self, keys: Sequence[tuple[int, bool]]) -> list[dict[str, Tensor]]:
+        """What is to be stored of these photos, on the CPU."""
+        squares = _squares(self.photos, [index for index, _ in keys], [side for _, side in keys])
+        with torch.no_grad(), self.fabric.autocast():
+            levels = self.encoder(to_batch(squares, self.fabric.device))[2:]
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in packed(levels, self.precision).items()}
+        return [{name: tensor[place] for name, tensor in tensors.items()} for place in range(len(keys))]
 
 
 def channel_deviation(features: Features, indices: Sequence[int]) -> list[Tensor]:
@@ -137,37 +180,25 @@ def channel_deviation(features: Features, indices: Sequence[int]) -> list[Tensor
     return [d.clamp_min(1e-3 * float(d.mean()) + 1e-12).float() for d in deviations]
 
 
-def _halved(level: Tensor) -> Tensor:
-    """As float16; what is beyond its range becomes its greatest value."""
-    return level.float().clamp(-HALF_MAX, HALF_MAX).half()
+def _channels(encoder: Encoder) -> tuple[int, int, int]:
+    return encoder.channels[2], encoder.channels[3], encoder.channels[4]
 
 
-def _level_file(folder: Path, level: int) -> Path:
-    return folder / f"E{level}.npy"
+def _sides(count: int, mirrored: Tensor | None, mirror: Mirrored) -> list[bool]:
+    """Which of `count` photos are mirrored before the encoder."""
+    if mirrored is None or mirror == "features":
+        return [False] * count
+    return [bool(flag) for flag in mirrored.tolist()]
 
 
-def _open_levels(
-    encoder: Encoder, photos: PhotoSource, folder: Path, *, fresh: bool
-) -> list[NDArray[np.float16]]:
-    if not fresh:
-        return [np.load(_level_file(folder, level), mmap_mode="r+") for level in (3, 4, 5)]
-    device = next(encoder.parameters()).device
-    shapes = [e.shape[1:] for e in encoder(to_batch(stack(photos, [0]), device))[2:]]
-    return [
-        np.lib.format.open_memmap(_level_file(folder, level), "w+", np.float16, (len(photos), *shape))
-        for level, shape in zip((3, 4, 5), shapes, strict=True)
-    ]
+def _square(photos: PhotoSource, index: int, mirrored: bool) -> NDArray[np.uint8]:
+    return photos[index][:, ::-1] if mirrored else photos[index]
 
 
-def _flush(levels: list[NDArray[np.float16]], state: Path, key: str, done: int) -> None:
-    for level in levels:
-        level.base.flush() if isinstance(level.base, np.memmap) else level.flush()  # type: ignore[attr-defined]
-    write_atomic(state, json.dumps({"key": key, "done": done}).encode())
+def _squares(photos: PhotoSource, indices: Sequence[int], mirrored: Sequence[bool]) -> NDArray[np.uint8]:
+    """(B, S, S, 3) uint8."""
+    return np.stack([_square(photos, i, side) for i, side in zip(indices, mirrored, strict=True)])
 
 
-def _done(state: Path, key: str) -> int:
-    """How many photos an earlier call finished under the same key."""
-    if not state.is_file():
-        return 0
-    known = json.loads(state.read_text())
-    return int(known["done"]) if known["key"] == key else 0
+def _flipped(levels: list[Tensor], mirrored: Tensor | None) -> list[Tensor]:
+    return levels if mirrored is None else [flip(level, mirrored.to(level.device)) for level in levels]

@@ -11,7 +11,6 @@ from act2sal.activation import Activation, ActivationNetwork, BoundaryKind, stag
 from act2sal.config import Stage1Config
 from act2sal.detector import resize
 from act2sal.encoders import Encoder, freeze
-from act2sal.rectify import flip
 from act2sal.stage1.features import Features, LiveFeatures, channel_deviation
 from act2sal.training_state import (
     EpochLog,
@@ -74,7 +73,8 @@ def fit(
     Goes on from `state` where it holds finished epochs; `log` gets one row per epoch. The result depends on
     photos, config and seed alone, interrupted or not.
 
-    Differs: cached features are mirrored themselves, where the paper mirrors the photo before the encoder.
+    Differs: with `config.mirror` = "features" the features are mirrored themselves, where the paper mirrors the photo
+    before the encoder.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -127,10 +127,7 @@ def _epoch(
     cut = batches(len(features), config.batch_size, generator)
     with progress.bar(f"stage 1, epoch {epoch + 1}/{config.epochs}", total=len(cut), quiet=quiet) as advance:
         for indices in cut:
-            encoded = features.read(indices)
-            if config.flip:
-                mirrored = flip_flags(len(indices), generator).to(fabric.device)
-                encoded = [flip(e, mirrored) for e in encoded]
+            encoded = features.read(indices, flip_flags(len(indices), generator) if config.flip else None)
             with fabric.autocast():
                 activation = network(encoded)
             if config.loss_at_photo_size:

@@ -92,11 +92,11 @@ def _epoch(
             share = (epoch + (step + 0.5) / len(cut)) / config.round_epochs
             for group in optimizer.param_groups:
                 group["lr"] = one_cycle(share, config.round_lr)
-            mirrored = flip_flags(len(indices), generator).to(fabric.device)
+            mirrored = flip_flags(len(indices), generator)
             target = read_labels(labels, indices, fabric.device)
             with fabric.autocast():
-                theta = module([flip(e, mirrored) for e in features.read(indices)]).theta
-            loss = label_loss(theta.float(), flip(target, mirrored))
+                theta = module(features.read(indices, mirrored)).theta
+            loss = label_loss(theta.float(), flip(target, mirrored.to(fabric.device)))
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
             optimizer.step()
