@@ -206,3 +206,26 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < end, f"{path} never came"
         time.sleep(0.1)
+
+
+def test_a_video_in_every_kind(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    clip = tmp_path / "clip.mp4"
+    with av.open(str(clip), "w") as writer:
+        stream = writer.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        pixels = np.zeros((48, 64, 3), np.uint8)
+        pixels[10:30, 10:40, 0] = 255
+        for _ in range(3):
+            writer.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        writer.mux(stream.encode())
+    assert job(tmp_path / "out", "mask", "color:#00ff00").run([str(clip)]).written == 1
+    assert set(files_of(tmp_path / "out")) == {"clip.mask.mp4", "clip.color.mp4"}
+    with av.open(str(tmp_path / "out" / "clip.mask.mp4")) as reader:
+        frames = [frame.to_ndarray(format="gray") for frame in reader.decode(video=0)]
+    assert len(frames) == 3
+    assert frames[0][20, 25] > 200 > 50 > frames[0][40, 55]
+    job(tmp_path / "one.webm", "overlay").run([str(clip)])
+    assert (tmp_path / "one.webm").stat().st_size > 0
+    with pytest.raises(InputError, match="a video has no transparency, which cutout needs"):
+        job(tmp_path / "out", "cutout").run([str(clip)])
