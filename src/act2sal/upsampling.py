@@ -22,8 +22,7 @@ from act2sal.images import resize_map, resize_photo
 RADIUS = 1
 """Half side of the windows in cells of the map. Source: `benchmarks/upsampling.py` on training photos."""
 EPSILON = 1e-4
-"""Variance of the photo, in squares of its full range, below which lines flatten. Source: as `RADIUS`; He and Sun
-use 1e-4 to 0.16."""
+"""Variance of the photo, in squares of its full range, below which lines flatten. Source: as `RADIUS`."""
 CRF_SIDE = 400
 """Longer side, in pixels, of the photo that the CRF sees: that of the data sets its kernels were made for."""
 
