@@ -122,14 +122,19 @@ def label_folders(folder: Path, photos: Path) -> dict[str, Path]:
 
 def test_rows(run: Path, name: str, folder: Path, *, given: bool) -> dict[str, dict[str, float]]:
     """Scores on a test set: labels of stage 1, unless the labels were given, and maps of the detector."""
-    labels, maps = run / "test" / name / "labels", run / "test" / name / "maps"
+    labels, maps, refined = (run / "test" / name / kind for kind in ("labels", "maps", "refined"))
     photos, masks = str(folder / "images"), folder / "masks"
     rows = {}
     if not given:
         act2sal(["label", photos, "--out", str(labels), "--run", str(run), "--overwrite"])
         rows[f"stage 1 labels {name}"] = scored(labels, masks)
-    act2sal(["predict", photos, "--out", str(maps), "--model", str(run), "--overwrite"])
-    return rows | {f"detector {name}": scored(maps, masks)}
+    predict = ["predict", photos, "--model", str(run), "--overwrite", "--out"]
+    act2sal([*predict, str(maps)])
+    act2sal([*predict, str(refined), "--refine", "crf"])
+    return rows | {
+        f"detector {name}": scored(maps, masks),
+        f"detector, --refine crf, {name}": scored(refined, masks),
+    }
 
 
 def act2sal(arguments: list[str]) -> None:

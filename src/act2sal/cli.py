@@ -125,11 +125,11 @@ class PredictOptions:
     threshold: Annotated[str | None, tyro.conf.arg(metavar="otsu|adaptive|0..1")] = None
     """Where the saliency is cut into object and background; None: it stays soft, and a mask is cut at 0.5."""
     refine: Refine = "none"
-    """crf: sharpen the maps by the dense CRF first, slower."""
+    """crf: average the maps of photo and mirror image and sharpen them by the dense CRF; better, and slower."""
     min_confidence: float = 0.0
     """Write an empty map where the confidence that there is a salient object is below this; in [0, 1]."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write confidence, area and boxes of each photo there; confidence costs a second pass of the network."""
+    """Also write there, for each photo, the confidence that it holds an object, the object's boxes and its area."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
     """Run directory or model file; None: the detector that ships with the package."""
     method: Method = "a2s"

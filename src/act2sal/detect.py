@@ -1,6 +1,6 @@
 """The detector as its users see it: any picture in, a saliency map or a cut-out back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -11,11 +11,11 @@ from PIL import Image
 from act2sal import model_files
 from act2sal.compositing import cutout
 from act2sal.confidence import confidence
-from act2sal.config import Backend
+from act2sal.config import Backend, Refine
 from act2sal.errors import CheckpointError
 from act2sal.image_inputs import ImageInput, rgb_of
 from act2sal.images import resize_photo
-from act2sal.upsampling import enlarged
+from act2sal.upsampling import full_size
 
 BATCH = 8
 """Photos that go through the network together."""
@@ -79,32 +79,56 @@ class Detector:
         return self.network.size
 
     @overload
-    def __call__(self, images: list[Any] | tuple[Any, ...]) -> list[NDArray[np.float32]]: ...
+    def __call__(
+        self, images: list[Any] | tuple[Any, ...], *, refine: Refine = ...
+    ) -> list[NDArray[np.float32]]: ...
     @overload
-    def __call__(self, images: ImageInput) -> NDArray[np.float32]: ...
-    def __call__(self, images: ImageInput | list[Any] | tuple[Any, ...]) -> Any:
+    def __call__(self, images: ImageInput, *, refine: Refine = ...) -> NDArray[np.float32]: ...
+    def __call__(self, images: ImageInput | list[Any] | tuple[Any, ...], *, refine: Refine = "none") -> Any:
         """Saliency of one picture, (H, W) float32 in [0, 1] at its own size; of a list or tuple, a list of those.
+
+        Args:
+            images: one, or several.
+            refine: crf: the mean over the picture and its mirror image, sharpened by the dense CRF; slower, better.
 
         Raises:
             ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
         """
         if isinstance(images, list | tuple):
-            return self.batch([rgb_of(image) for image in images])
-        return self.batch([rgb_of(images)])[0]
+            return self.batch([rgb_of(image) for image in images], refine=refine)
+        return self.batch([rgb_of(images)], refine=refine)[0]
 
-    def batch(self, photos: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """Photos (H_i, W_i, 3) uint8 RGB of any sizes -> probs (H_i, W_i) float32 in [0, 1]."""
-        return [enlarged(prob, photo) for photo, prob in zip(photos, self._squares(photos), strict=True)]
+    def batch(
+        self, photos: Sequence[NDArray[np.uint8]], *, refine: Refine = "none"
+    ) -> list[NDArray[np.float32]]:
+        """Photos (H_i, W_i, 3) uint8 RGB of any sizes -> probs (H_i, W_i) float32 in [0, 1]; refine as in a call."""
+        maps: list[NDArray[np.float32]] = []
+        for start in range(0, len(photos), BATCH):
+            part = photos[start : start + BATCH]
+            squares = np.stack([resize_photo(photo, (self.size, self.size)) for photo in part])
+            probs = self.squares(squares, mirrored=refine == "crf")
+            maps += [full_size(prob, photo, refine) for prob, photo in zip(probs, part, strict=True)]
+        return maps
+
+    def squares(self, squares: NDArray[np.uint8], *, mirrored: bool = False) -> NDArray[np.float32]:
+        """Maps on the network's own grid; with `mirrored`, the mean of those of each photo and its mirror image.
+
+        (B, S, S, 3) uint8 RGB -> (B, S, S) float32 in [0, 1].
+        """
+        probs = self.network(squares)
+        if not mirrored:
+            return probs
+        others = self.network(np.ascontiguousarray(squares[:, :, ::-1]))
+        return np.float32(0.5) * (probs + others[:, :, ::-1])
 
     def confidence(self, image: ImageInput) -> float:
-        """Confidence in [0, 1] that the picture holds a salient object at all, from two passes of the network.
+        """Confidence in [0, 1] that the picture holds a salient object at all.
 
         Raises:
             ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
         """
         photo = resize_photo(rgb_of(image), (self.size, self.size))
-        prob, mirrored = self.network(np.stack([photo, photo[:, ::-1]]))
-        return confidence(prob, mirrored)
+        return confidence(self.network(photo[None])[0])
 
     def cutout(self, image: ImageInput) -> Image.Image:
         """The picture as RGBA, its saliency as alpha, without the colours of its background at the edges.
@@ -114,12 +138,6 @@ class Detector:
         """
         photo = rgb_of(image)
         return Image.fromarray(cutout(photo, self.batch([photo])[0]))
-
-    def _squares(self, photos: Sequence[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """Maps of the photos on the network's own grid, a batch at a time."""
-        for start in range(0, len(photos), BATCH):
-            part = photos[start : start + BATCH]
-            yield from self.network(np.stack([resize_photo(photo, (self.size, self.size)) for photo in part]))
 
 
 def _file(model: Path | None, device: str, backend: Backend) -> Path:

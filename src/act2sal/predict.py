@@ -72,10 +72,14 @@ class MapMaker(Protocol):
 
 @dataclass(frozen=True)
 class DetectorMaps:
-    """Maps by a detector (`MapMaker`); with confidence: in two passes of the network."""
+    """Maps by a detector (`MapMaker`).
+
+    rates: also say the confidence that there is an object; mirrored: means over each photo and its mirror image.
+    """
 
     detector: Detector
-    confidence: bool = False
+    rates: bool = False
+    mirrored: bool = False
 
     @property
     def side(self) -> int:
@@ -85,11 +89,8 @@ class DetectorMaps:
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
         """The maps on the network's own grid."""
         squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
-        probs = self.detector.network(squares)
-        if not self.confidence:
-            return [Found(prob) for prob in probs]
-        mirrored = self.detector.network(np.ascontiguousarray(squares[:, :, ::-1]))
-        return [Found(prob, confidence(prob, other)) for prob, other in zip(probs, mirrored, strict=True)]
+        probs = self.detector.squares(squares, mirrored=self.mirrored)
+        return [Found(prob, confidence(prob) if self.rates else None) for prob in probs]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ class MethodMaps:
         """The photos side by side."""
         probs = pool.map(self.method, [decoded.photo for decoded in batch])
         return [Found(prob) for prob in probs]
+
+
+def maps_by(detector: Detector, rendering: Rendering) -> DetectorMaps:
+    """Maps as `rendering` needs them."""
+    return DetectorMaps(detector, rates=rendering.asks_confidence, mirrored=rendering.refine == "crf")
 
 
 def predict(
@@ -136,9 +142,7 @@ def predict(
         Interrupted: Ctrl-C; what was written stays.
     """
     tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
-    return done(
-        tasks, DetectorMaps(detector, rendering.asks_confidence), rendering, workers=workers, quiet=quiet
-    )
+    return done(tasks, maps_by(detector, rendering), rendering, workers=workers, quiet=quiet)
 
 
 def predict_by(

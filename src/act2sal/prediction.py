@@ -20,7 +20,7 @@ from act2sal.errors import InputError
 from act2sal.images import ImageError, read_photo, write_atomic
 from act2sal.output_kinds import parse_kind, refuse_kinds
 from act2sal.planning import Task, expanded, is_one_file, planned
-from act2sal.predict import Decoded, DetectorMaps, MapMaker, MethodMaps, Outcome, done
+from act2sal.predict import Decoded, MapMaker, MethodMaps, Outcome, done, maps_by
 from act2sal.rendering import Record, Rendering
 from act2sal.thresholds import parse_threshold
 from act2sal.video import ENCODERS, VIDEO_SUFFIXES, predict_video
@@ -84,7 +84,7 @@ def maker_of(
         CheckpointError: as `Detector.load`.
     """
     if method == "a2s":
-        return DetectorMaps(Detector.load(model, device=device, backend=backend), rendering.asks_confidence)
+        return maps_by(Detector.load(model, device=device, backend=backend), rendering)
     if model is not None:
         raise InputError(f"--model is for the detector; --method {method} has none")
     if rendering.min_confidence > 0:

@@ -41,9 +41,7 @@ def predicted_logits(
             indices = range(start, min(start + BATCH, len(photos)))
             size = (detector.size, detector.size)
             batch = np.stack([resize_photo(photo, size) for photo in stack(photos, indices)])
-            mirrored = detector.network(np.ascontiguousarray(batch[:, :, ::-1]))[:, :, ::-1]
-            prob = np.float32(0.5) * (detector.network(batch) + mirrored)
-            logits[start : indices.stop] = logit(coarse(prob))
+            logits[start : indices.stop] = logit(coarse(detector.squares(batch, mirrored=True)))
             advance(len(indices))
     return logits
 
