@@ -402,6 +402,6 @@ def test_a_damaged_photo_is_named_on_stderr_and_the_others_are_done(
     done = subprocess.run(command_line(*arguments), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("scene0004.jpg") == 1
-    assert done.stdout.startswith("5 maps in ")
+    assert done.stdout.startswith("5 done, in ")
     assert {path.stem for path in (tmp_path / "maps").iterdir()} == {f"scene000{n}" for n in (0, 1, 2, 3, 5)}
     assert read_photo(tmp_path / "maps" / "scene0000.png").shape == (72, 96, 3)

@@ -59,7 +59,7 @@ def confidence(prob: NDArray[np.float32], mirrored_prob: NDArray[np.float32] | N
         prob: (H, W) float32 in [0, 1], the map of the photo.
         mirrored_prob: as `prob`, the map of the photo mirrored left to right, as the network gave it (not mirrored
             back). It costs a second pass of the network; whether that pays is `passes_chosen` in
-            recipes/results/confidence.json, decided on training photos: for the shipped detector it does not.
+            recipes/results/confidence.json, decided on training photos: for the shipped detector it does.
 
     Raises:
         ValueError: the maps differ in shape.

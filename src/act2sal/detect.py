@@ -115,20 +115,21 @@ class Detector:
 
         (B, S, S, 3) uint8 RGB -> (B, S, S) float32 in [0, 1].
         """
-        probs = self.network(squares)
-        if not mirrored:
-            return probs
-        others = self.network(np.ascontiguousarray(squares[:, :, ::-1]))
-        return np.float32(0.5) * (probs + others[:, :, ::-1])
+        return mean_of_sides(*self.both_sides(squares)) if mirrored else self.network(squares)
+
+    def both_sides(self, squares: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Maps of photos and of their mirror images as the network gives them, not mirrored back; as `squares`."""
+        return self.network(squares), self.network(np.ascontiguousarray(squares[:, :, ::-1]))
 
     def confidence(self, image: ImageInput) -> float:
-        """Confidence in [0, 1] that the picture holds a salient object at all.
+        """Confidence in [0, 1] that the picture holds a salient object at all, from two passes of the network.
 
         Raises:
             ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
         """
         photo = resize_photo(rgb_of(image), (self.size, self.size))
-        return confidence(self.network(photo[None])[0])
+        (prob,), (mirrored,) = self.both_sides(photo[None])
+        return confidence(prob, mirrored)
 
     def cutout(self, image: ImageInput) -> Image.Image:
         """The picture as RGBA, its saliency as alpha, without the colours of its background at the edges.
@@ -138,6 +139,11 @@ class Detector:
         """
         photo = rgb_of(image)
         return Image.fromarray(cutout(photo, self.batch([photo])[0]))
+
+
+def mean_of_sides(probs: NDArray[np.float32], mirrored: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of maps (B, S, S) and of those of the mirror images, which are mirrored back."""
+    return np.float32(0.5) * (probs + mirrored[:, :, ::-1])
 
 
 def _file(model: Path | None, device: str, backend: Backend) -> Path:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from act2sal import progress
 from act2sal.confidence import confidence
-from act2sal.detect import BATCH, Detector
+from act2sal.detect import BATCH, Detector, mean_of_sides
 from act2sal.errors import InputError
 from act2sal.images import ImageError, SaliencyMethod, read_photo, resize_photo
 from act2sal.planning import Task, planned
@@ -89,8 +89,12 @@ class DetectorMaps:
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
         """The maps on the network's own grid."""
         squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
-        probs = self.detector.squares(squares, mirrored=self.mirrored)
-        return [Found(prob, confidence(prob) if self.rates else None) for prob in probs]
+        if not self.rates:
+            return [Found(prob) for prob in self.detector.squares(squares, mirrored=self.mirrored)]
+        probs, others = self.detector.both_sides(squares)
+        confidences = [confidence(prob, other) for prob, other in zip(probs, others, strict=True)]
+        maps = mean_of_sides(probs, others) if self.mirrored else probs
+        return [Found(prob, value) for prob, value in zip(maps, confidences, strict=True)]
 
 
 @dataclass(frozen=True)
