@@ -1,6 +1,7 @@
 """What the README promises is what the repository holds."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,8 @@ def recipe_module(name: str) -> ModuleType:
 
 
 def test_the_results_are_those_of_the_recipe() -> None:
-    assert recipe_module("table").table("duts3000-densenet-mobilenet-seed0") in README
+    for name in ("duts3000-student-seed0", "duts3000-densenet-mobilenet-seed0"):
+        assert recipe_module("table").table(name) in README
 
 
 def test_the_scores_of_published_maps_are_those_measured() -> None:
@@ -28,6 +30,14 @@ def test_the_scores_of_published_maps_are_those_measured() -> None:
 
 def test_the_scores_of_the_classical_methods_are_those_measured() -> None:
     assert recipe_module("classical").markdown() in README
+
+
+def test_the_confidence_is_as_good_as_was_measured() -> None:
+    checks = json.loads((ROOT / "recipes" / "results" / "confidence.json").read_text(encoding="utf-8"))[
+        "checks"
+    ]
+    for name, check in checks.items():
+        assert f"{name} .{round(1000 * check['roc_auc']['two_passes']['all']):03d}" in README
 
 
 def test_every_make_target_it_names_exists() -> None:
