@@ -1,6 +1,7 @@
 """Shared fixtures: rendered photos; where the real photographs and the parity files are, if they are anywhere."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it; subprocesses inherit it
@@ -10,6 +11,11 @@ import torch
 
 from act2sal.scenes import write_scenes
 from tiny import tiny_config
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell lets its background jobs ignore Ctrl-C, and commands that the tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -100,7 +100,9 @@ def test_mirrored_photo_and_map_give_the_mirrored_result(
 ) -> None:
     prob, photo = pair
     mirrored = enlarged(prob[:, ::-1].copy(), photo[:, ::-1].copy())[:, ::-1]
-    np.testing.assert_allclose(mirrored, enlarged(prob, photo), atol=2e-3)
+    # The shrunk photo has whole levels, rounded to either side: half a level times the steepest slope that the ridge
+    # leaves, 1 / (2 sqrt(EPSILON) 255) for each channel.
+    np.testing.assert_allclose(mirrored, enlarged(prob, photo), atol=0.15)
 
 
 def test_lines_agree_with_a_regression_window_by_window() -> None:
