@@ -7,10 +7,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from PIL import Image
 
 from act2sal import upsampling
 from act2sal.datasets import pairs
@@ -93,16 +94,17 @@ def test_a_constant_map_stays_as_it_is(photo: NDArray[np.uint8], size: tuple[int
     np.testing.assert_array_equal(result, np.float32(value))
 
 
-@settings(max_examples=30)
-@given(maps_and_photos())
-def test_mirrored_photo_and_map_give_the_mirrored_result(
-    pair: tuple[NDArray[np.float32], NDArray[np.uint8]],
-) -> None:
-    prob, photo = pair
+@pytest.mark.parametrize("seed", range(5))
+def test_mirrored_photo_and_map_give_the_mirrored_result(seed: int) -> None:
+    """Nearly: the shrunk photo has whole levels, and a half is rounded to either side."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    photo = np.asarray(Image.fromarray(coarse).resize((67, 59), Image.Resampling.BICUBIC))
+    prob = rng.random((8, 9), dtype=np.float32)
     mirrored = enlarged(prob[:, ::-1].copy(), photo[:, ::-1].copy())[:, ::-1]
-    # The shrunk photo has whole levels, rounded to either side: half a level times the steepest slope that the ridge
-    # leaves, 1 / (2 sqrt(EPSILON) 255) for each channel.
-    np.testing.assert_allclose(mirrored, enlarged(prob, photo), atol=0.15)
+    difference = np.abs(mirrored - enlarged(prob, photo))
+    assert difference.mean() < 2e-3
+    assert difference.max() < 0.02
 
 
 def test_lines_agree_with_a_regression_window_by_window() -> None:
