@@ -10,6 +10,8 @@ has no contrast. The change is also weighted by `4 p (1 - p)`, which is 0 where 
 inside and outside the object does not show.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,8 @@ CRF_SIDE = 400
 """Longer side, in pixels, of the photo that the CRF sees: that of the data sets its kernels were made for."""
 
 FULL_RANGE = 255
+RIDGE = EPSILON * FULL_RANGE**2
+"""`EPSILON` in squares of 8-bit levels."""
 ONE = np.float32(1)
 FOUR = np.float32(4)
 
@@ -110,12 +114,26 @@ def _slope(colour: NDArray[np.float64], prob: NDArray[np.float64]) -> NDArray[np
     colour: (h, w, 3) in 8-bit levels; prob: (h, w).
     """
     mean = _window_mean(colour)
-    covariance = np.stack(
-        [_window_mean(colour * colour[..., k, None]) - mean * mean[..., k, None] for k in range(3)], axis=-1
-    )
     shared = _window_mean(colour * prob[..., None]) - mean * _window_mean(prob)[..., None]
-    ridge = EPSILON * FULL_RANGE**2 * np.eye(3)
-    return np.asarray(np.linalg.solve(covariance + ridge, shared[..., None])[..., 0])
+    covariance = [
+        _window_mean(colour[..., j] * colour[..., k]) - mean[..., j] * mean[..., k] + (j == k) * RIDGE
+        for j, k in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    ]
+    return _solved(covariance, shared)
+
+
+def _solved(matrix: Sequence[NDArray[np.float64]], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Solve a symmetric system of three equations at each place, by cofactors: (h, w, 3).
+
+    matrix: its entries 00, 01, 02, 11, 12, 22, (h, w) each; right: (h, w, 3).
+    """
+    a, b, c, d, e, f = matrix
+    inverse = [[d * f - e * e, c * e - b * f, b * e - c * d], [], []]
+    inverse[1] = [inverse[0][1], a * f - c * c, b * c - a * e]
+    inverse[2] = [inverse[0][2], inverse[1][2], a * d - b * b]
+    determinant = a * inverse[0][0] + b * inverse[0][1] + c * inverse[0][2]
+    x, y, z = right[..., 0], right[..., 1], right[..., 2]
+    return np.stack([(row[0] * x + row[1] * y + row[2] * z) / determinant for row in inverse], axis=-1)
 
 
 def _window_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
