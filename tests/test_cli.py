@@ -229,7 +229,7 @@ def test_photos_that_cannot_be_used_are_wrong_usage(
     # What failed at its start can be started again
     shutil.copy(scenes / "photos" / "scene0001.jpg", photos)
     assert status("train", photos, *command, "--stage1.rounds", "0", "--stage2.epochs", "1") == 1
-    assert "1 photo could not be read; the report names it" in capsys.readouterr().err
+    assert "1 photo could not be read; it is named in the report" in capsys.readouterr().err
     assert (tmp_path / "run" / "detector.safetensors").is_file()
 
 

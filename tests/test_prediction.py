@@ -115,7 +115,7 @@ def test_three_damaged_photos_among_fifty(tmp_path: Path, capsys: pytest.Capture
     command = ["predict", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--method", "mc", "--quiet"]
     assert main(command) == 1
     assert len(files_of(tmp_path / "out")) == 47
-    assert "3 photos could not be read; they are named above" in capsys.readouterr().err
+    assert "3 photos could not be done; they are named above" in capsys.readouterr().err
 
 
 def test_a_result_that_cannot_be_written_is_named_and_the_others_are_done(
@@ -229,3 +229,7 @@ def test_a_video_in_every_kind(tmp_path: Path) -> None:
     assert (tmp_path / "one.webm").stat().st_size > 0
     with pytest.raises(InputError, match="a video has no transparency, which cutout needs"):
         job(tmp_path / "out", "cutout").run([str(clip)])
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    outcome = job(tmp_path / "more").run([str(tmp_path / "broken.mp4"), str(clip)])
+    assert outcome.written == 1
+    assert [line.partition(":")[0] for line in outcome.failures] == [str(tmp_path / "broken.mp4")]

@@ -20,8 +20,8 @@ FORMAT = "act2sal detector"
 class OnnxNetwork:
     """Squares in, maps out (`detect.Network`). May be called from several threads.
 
-    Each photo of a batch goes through the network by itself, several at a time: on a CPU that takes three quarters
-    of the time of one batch, whose layers do not fit into the cache.
+    Each photo of a batch goes through the network by itself, several at a time: the layers of a whole batch do not
+    fit into the cache of a CPU.
 
     Args:
         model: an ONNX file or its content, as `act2sal export` writes it.

@@ -1,6 +1,7 @@
 """`act2sal predict`: photos, videos, pipes and watched folders, by a detector or a classical method."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +24,10 @@ from act2sal.planning import Task, expanded, is_one_file, planned
 from act2sal.predict import Decoded, MapMaker, MethodMaps, Outcome, done, maps_by
 from act2sal.rendering import Record, Rendering
 from act2sal.thresholds import parse_threshold
-from act2sal.video import ENCODERS, VIDEO_SUFFIXES, predict_video
+from act2sal.video import ENCODERS, VIDEO_SUFFIXES, VideoError, predict_video
 from act2sal.watching import arrivals
+
+logger = logging.getLogger("act2sal")
 
 
 def rendering_of(
@@ -112,6 +115,7 @@ class Job:
 
         Raises:
             DatasetError, FileExistsError: as `planning.planned`.
+            InputError: a kind of output that no video can hold.
             Interrupted: Ctrl-C; what was written stays.
         """
         paths = expanded(inputs)
@@ -119,8 +123,13 @@ class Job:
         photos = [path for path in paths if path not in videos]
         outcome = Outcome() if videos and not photos else self._do(self._plan(photos))
         for video in videos:
-            self._film(video)
-            outcome.written += 1
+            try:
+                self._film(video)
+            except VideoError as error:
+                logger.warning("%s", error)
+                outcome.failures.append(str(error))
+            else:
+                outcome.written += 1
         return outcome
 
     def watch(self, inputs: Sequence[str]) -> None:

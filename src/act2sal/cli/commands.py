@@ -1,0 +1,251 @@
+"""The commands of `act2sal`: each parses, calls one function, prints."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from act2sal.cli.options import (
+    METHODS,
+    CompareOptions,
+    ConvertOptions,
+    DemoOptions,
+    EvaluateOptions,
+    ExportOptions,
+    LabelOptions,
+    PredictOptions,
+    TrainOptions,
+)
+from act2sal.cli.status import OK, SOME_FAILED, failures
+from act2sal.config import PRESETS, TrainConfig, load_toml
+from act2sal.errors import InputError
+
+Options = TypeVar("Options")
+
+
+def train_command(arguments: Sequence[str]) -> int:
+    """`act2sal train`."""
+    chosen = _chosen_defaults(arguments)
+    options = tyro.cli(
+        TrainOptions,
+        args=arguments,
+        prog="act2sal train",
+        default=TrainOptions(tyro.MISSING, tyro.MISSING, chosen),
+    )
+    from act2sal.pipeline import train
+
+    outcome = train(
+        options.photos,
+        options.out,
+        options.options,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    print(f"trained on {outcome.photos} photos; report: {options.out / 'report.html'}")
+    return failures(outcome.failures, named="in the report")
+
+
+def label_command(arguments: Sequence[str]) -> int:
+    """`act2sal label`."""
+    options = _parse(LabelOptions, arguments, "label")
+    from act2sal.labelling import label
+
+    config = TrainConfig(
+        encoder=options.encoder,
+        encoder_weights=options.encoder_weights,
+        size=options.size,
+        limit=options.limit,
+        device=options.device,
+        workers=options.workers,
+        seed=options.seed,
+        cache_size=options.cache_size,
+        stage1=options.stage1,
+        labels=options.labels,
+    )
+    outcome = label(
+        options.photos,
+        options.out,
+        config,
+        run=options.run,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    print(f"{outcome.photos} labels in {options.out}")
+    return failures(outcome.failures)
+
+
+def predict_command(arguments: Sequence[str]) -> int:
+    """`act2sal predict`."""
+    options = _parse(PredictOptions, arguments, "predict")
+    from act2sal import prediction
+
+    rendering = prediction.rendering_of(
+        options.kind,
+        options.out,
+        format=options.format,
+        threshold=options.threshold,
+        refine=options.refine,
+        min_confidence=options.min_confidence,
+        rates=options.json is not None,
+    )
+    job = prediction.Job(
+        maker=prediction.maker_of(
+            options.method, options.model, rendering, device=options.device, backend=options.backend
+        ),
+        rendering=rendering,
+        out=options.out,
+        overwrite=options.overwrite,
+        skip_existing=options.skip_existing or options.watch,
+        workers=options.workers,
+        quiet=options.quiet,
+    )
+    if options.inputs == ("-",):
+        sys.stdout.buffer.write(job.piped(sys.stdin.buffer.read()))
+        return OK
+    try:
+        outcome = job.run(options.inputs)
+        print(f"{outcome.written} done, in {options.out}", flush=True)
+        if options.watch:
+            job.watch(options.inputs)
+            print(f"stopped watching; {len(job.records)} done, in {options.out}")
+    finally:
+        if options.json is not None:
+            job.write_json(options.json)
+    return failures(outcome.failures, what="done")
+
+
+def compare_command(arguments: Sequence[str]) -> int:
+    """`act2sal compare`."""
+    options = _parse(CompareOptions, arguments, "compare")
+    from act2sal import classical
+    from act2sal.comparison import compare
+    from act2sal.detect import Detector
+
+    names = options.methods.split(",")
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or len(set(names)) < len(names):
+        raise InputError(f"--methods {options.methods}: needs some of {','.join(METHODS)}, each once")
+    methods = {name: classical.METHODS[name] for name in names if name in classical.METHODS}
+    if "a2s" in names:
+        methods["a2s"] = Detector.load(options.model, device=options.device)
+    outcome = compare(
+        options.inputs,
+        options.out,
+        {name: methods[name] for name in names},
+        masks=options.masks,
+        limit=options.limit,
+        workers=options.workers,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    print(f"{outcome.written} photos in {options.out}")
+    return failures(outcome.failures)
+
+
+def evaluate_command(arguments: Sequence[str]) -> int:
+    """`act2sal evaluate`."""
+    options = _parse(EvaluateOptions, arguments, "evaluate")
+    from act2sal import scoring
+
+    maps, masks = _what_to_score(options)
+    jobs = scoring.jobs_of(maps, masks)
+    scored = scoring.score(jobs, ending=options.ending, workers=options.workers, quiet=options.quiet)
+    code = options.convention == "a2s-code"
+    if options.format == "terminal":
+        print(scoring.header(code=code), end="\n\n")
+    print(scoring.score_table(scored, options.format, code=code))
+    print(scoring.difference_table(scored, options.format, code=code), end="")
+    print(
+        *scoring.count_lines(scored),
+        sep="\n",
+        file=sys.stdout if options.format == "terminal" else sys.stderr,
+    )
+    if options.json is not None:
+        scoring.write_json(options.json, scored)
+    if options.csv is not None:
+        scoring.write_csv(options.csv, scored)
+    if options.plot is not None:
+        scoring.write_plots(options.plot, scored)
+    if options.worst > 0:
+        for one in scored:
+            named = "-".join(part for part in (one.job.data_set, one.job.method) if part and len(scored) > 1)
+            sheet = options.sheet.with_stem(f"{options.sheet.stem}-{named}") if named else options.sheet
+            scoring.write_worst(sheet, one, options.worst, options.photos, ending=options.ending)
+    whole = all(not s.scores.counts.missing and not s.scores.counts.unreadable for s in scored)
+    return OK if whole else SOME_FAILED
+
+
+def export_command(arguments: Sequence[str]) -> int:
+    """`act2sal export`."""
+    options = _parse(ExportOptions, arguments, "export")
+    from act2sal.export import export
+
+    done = export(
+        options.model,
+        options.out,
+        size=options.size,
+        int8=options.int8,
+        photos=options.photos,
+        overwrite=options.overwrite,
+    )
+    print(
+        f"{options.out}: {done.bytes / 1e6:.1f} MB; on {done.photos} photos at most {done.largest_difference:.2g}, "
+        f"on average {done.mean_difference:.2g} from the maps of PyTorch"
+    )
+    return OK
+
+
+def convert_command(arguments: Sequence[str]) -> int:
+    """`act2sal convert`."""
+    options = _parse(ConvertOptions, arguments, "convert")
+    from act2sal.official import convert_official
+
+    kind = convert_official(options.source, options.out, half=options.half)
+    print(f"{options.out}: {kind}")
+    return OK
+
+
+def demo_command(arguments: Sequence[str]) -> int:
+    """`act2sal demo`."""
+    options = _parse(DemoOptions, arguments, "demo")
+    from act2sal.demo import demo
+
+    print(demo(options.out, quiet=options.quiet))
+    return OK
+
+
+def _what_to_score(options: EvaluateOptions) -> tuple[dict[str, Path], Path]:
+    """The folder of maps of each method, and the masks."""
+    if options.table and options.masks is not None and not options.folders:
+        named = [entry.partition("=") for entry in options.table]
+        if all(name and folder for name, _, folder in named) and len({name for name, *_ in named}) == len(
+            named
+        ):
+            return {name: Path(folder) for name, _, folder in named}, options.masks
+        raise InputError("--table takes NAME=MAPS, each name once")
+    if len(options.folders) == 2 and not options.table and options.masks is None:
+        return {"": options.folders[0]}, options.folders[1]
+    raise InputError("give MAPS and MASKS, or --table NAME=MAPS ... with --masks MASKS")
+
+
+def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:
+    return tyro.cli(kind, args=arguments, prog=f"act2sal {command}")
+
+
+def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:
+    """The options that --preset and --config, or the run that is resumed, set before the command line does."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", choices=PRESETS)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    known, _ = parser.parse_known_args(arguments)
+    named = known.preset is not None or known.config is not None
+    if known.resume and not named and known.out is not None and (known.out / "config.toml").is_file():
+        return load_toml(known.out / "config.toml", TrainConfig())
+    preset = PRESETS[known.preset or "default"]
+    return preset if known.config is None else load_toml(known.config, preset)

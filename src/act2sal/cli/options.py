@@ -1,0 +1,250 @@
+"""What each command can be told: one dataclass per command, whose texts are its `--help`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import tyro
+
+from act2sal.config import (
+    Backend,
+    Device,
+    Format,
+    LabelConfig,
+    PresetName,
+    Refine,
+    Stage1Config,
+    TrainConfig,
+)
+
+Method = Literal["a2s", "dsr", "mc", "rbd", "hs"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a salient-object detector on a folder of unlabelled photos.
+
+    Stage 1 reads activation maps off a frozen encoder, splits them and makes pseudo labels of them; stage 2 trains
+    a light detector on the labels and repairs them on the way. RUN gets config.toml, log.jsonl, stage1.safetensors,
+    labels/, detector.safetensors, report.html and checkpoints.
+    """
+
+    photos: tyro.conf.Positional[Path]
+    """Folder of photos, searched to any depth (JPEG, PNG, WebP, BMP, TIFF). No mask is ever opened."""
+    out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    """Run directory."""
+    options: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    """Everything below can also stand in the --config file."""
+    preset: PresetName = "default"
+    """default: ours, with passes for some hundred photos; paper: the text of the paper; official: its code."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE.toml")] = None
+    """TOML file whose values replace those of the preset; options on the command line replace both."""
+    resume: bool = False
+    """Go on with the run in RUN where it was stopped."""
+    overwrite: bool = False
+    """Replace the run in RUN."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Write pseudo labels for a folder of photos (stage 1 only): DIR/a/b.png for PHOTOS/a/b.jpg."""
+
+    photos: tyro.conf.Positional[Path]
+    """Folder of photos, searched to any depth."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the labels (8-bit PNG, 0 and 255); labels that are there already are kept."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Use the fitted stage 1 of this run instead of fitting one."""
+    encoder: str = TrainConfig.encoder
+    """A timm model name or a short name (mobilenetv2, resnet50, densenet169)."""
+    encoder_weights: str = TrainConfig.encoder_weights
+    """builtin (ships with the package), timm, moco_v2, random, or a file (.safetensors, .pth)."""
+    size: int = TrainConfig.size
+    """Side of the square the photos are resized to, in pixels."""
+    limit: int | None = None
+    """Use only the first so many photos in the order of their names; None: all."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Threads for decoding and the CRF; 0: one per core."""
+    seed: int = 0
+    """Seed of every random draw."""
+    cache_size: float | None = None
+    """GiB that the features of frozen encoders may take on disk; those of further photos are computed anew at every
+    epoch, with the same result. None: half of what the disk has free."""
+    stage1: Stage1Config = field(default_factory=Stage1Config)
+    """Stage 1: saliency cue extraction."""
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    """Pseudo labels."""
+    overwrite: bool = False
+    """Write labels anew that are there already."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Find the salient object in photos and videos: maps, masks, cut-outs and more, at the photo's own size.
+
+    act2sal predict photo.jpg --out cutout.png --kind cutout
+    act2sal predict PHOTOS --out DIR --kind mask cutout color:#ffffff
+    act2sal predict - < photo.jpg > map.png
+
+    INPUT/a/b.jpg gives DIR/a/b.png; with several kinds DIR/a/b.mask.png and so on.
+    """
+
+    inputs: tyro.conf.Positional[tuple[str, ...]]
+    """Photos, videos, folders of photos (to any depth), patterns such as 'photos/*.jpg', or - for standard input."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR_OR_FILE")] = Path("maps")
+    """Folder of the results; or the file for the result of a single photo or video."""
+    kind: tuple[str, ...] = ("map",)
+    """What to write: map (grey levels), mask (black and white), cutout (transparent background), overlay (the object
+    tinted), blur (background blurred), color:#rrggbb or image:FILE (another background)."""
+    format: Format | None = None
+    """Of the files; None: that of an --out with a suffix, else png."""
+    threshold: Annotated[str | None, tyro.conf.arg(metavar="otsu|adaptive|0..1")] = None
+    """Where the saliency is cut into object and background; None: it stays soft, and a mask is cut at 0.5."""
+    refine: Refine = "none"
+    """crf: average the maps of photo and mirror image and sharpen them by the dense CRF; better, and slower."""
+    min_confidence: float = 0.0
+    """Write an empty map where the confidence that there is a salient object is below this; in [0, 1]."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write there, for each photo, the confidence that it holds an object, the object's boxes and its area; the
+    confidence costs a second pass of the network."""
+    model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
+    """Run directory or model file; None: the detector that ships with the package."""
+    method: Method = "a2s"
+    """a2s: the detector; hand-crafted and without any weights: dsr (Li et al., ICCV 2013), mc (Jiang et al., ICCV
+    2013), rbd (Zhu et al., CVPR 2014), hs (Yan et al., CVPR 2013)."""
+    backend: Backend = "auto"
+    """What runs the detector: torch, or onnx (onnxruntime, on the CPU, for what act2sal export wrote); auto: onnx for
+    .onnx files and, where there is no GPU, for the detector that ships with the package, else torch."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Threads that decode and encode; 0: one per core."""
+    overwrite: bool = False
+    """Replace results that are there already."""
+    skip_existing: bool = False
+    """Leave out photos whose results are there already."""
+    watch: bool = False
+    """Go on with photos that arrive in the folders, until Ctrl-C; implies --skip-existing."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Put the maps of several methods side by side: one row per photo, one column per method, written as PNG.
+
+    act2sal compare PHOTOS --methods rbd,a2s --masks MASKS --out sheet.png adds the masks, and adaptive F and MAE
+    under each map.
+    """
+
+    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    """Photos and folders of photos."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.png")]
+    """The contact sheet."""
+    methods: Annotated[str, tyro.conf.arg(metavar="NAME,NAME")] = "dsr,mc,rbd,hs,a2s"
+    """Columns, separated by commas: a2s (the detector), dsr, mc, rbd, hs."""
+    masks: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of masks, named like the photos."""
+    model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
+    """Run directory or model file for a2s; None: the detector that ships with the package."""
+    limit: int = 20
+    """Only the first so many photos."""
+    device: Device = "auto"
+    """Where a2s computes; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Threads; 0: one per core."""
+    overwrite: bool = False
+    """Replace FILE.png if it is there already."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Score saliency maps against masks of the same names; values are those of py-sod-metrics.
+
+    act2sal evaluate MAPS MASKS scores one folder of maps, act2sal evaluate --table A=MAPS B=MAPS --masks MASKS
+    compares several on the images that all of them have. MASKS can be a folder of data sets (ECSSD, DUTS-TE, ...);
+    the maps of each then lie in a folder of the same name below MAPS. What follows ± is half of the 95 % interval, by
+    bootstrap over the images.
+    """
+
+    folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="MAPS MASKS")]] = ()
+    """Folder of maps and folder of masks."""
+    table: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=MAPS")] = ()
+    """Methods to compare, the others with the first; needs --masks."""
+    masks: Annotated[Path | None, tyro.conf.arg(metavar="MASKS")] = None
+    """Folder of masks for --table."""
+    ending: str = ""
+    """What the names of maps have behind those of masks, such as _HS."""
+    convention: Literal["standard", "a2s-code"] = "standard"
+    """a2s-code: also the published A2S code's own max F and S, under names of their own."""
+    format: Literal["terminal", "markdown", "latex", "html"] = "terminal"
+    """Of the table that is printed."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write scores, intervals and counts there."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write one line per image there."""
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Also write precision-recall and F curves there, as PNG and SVG."""
+    worst: Annotated[int, tyro.conf.arg(metavar="K")] = 0
+    """Write a contact sheet of the K images with the lowest adaptive F."""
+    sheet: Annotated[Path, tyro.conf.arg(metavar="FILE.png")] = Path("worst.png")
+    """Where --worst writes; with several methods or data sets, their names are added."""
+    photos: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the photos for --worst."""
+    workers: int = 0
+    """Threads; 0: one per core."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a detector as an ONNX file, for `act2sal predict --backend onnx` and for any other onnxruntime.
+
+    Its input `squares` is (B, H, W, 3) uint8 RGB, its output `prob` (B, H, W) float32 in [0, 1]. The file is compared
+    with PyTorch before it is written.
+    """
+
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.onnx")]
+    """File to write."""
+    model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
+    """Run directory or model file; None: the detector that ships with the package."""
+    size: Annotated[int | Literal["dynamic"] | None, tyro.conf.arg(metavar="N|dynamic")] = None
+    """Side of the squares the file takes, in pixels; dynamic: any height and width; None: that of the model."""
+    int8: bool = False
+    """Convolutions in 8 bits, with scales found on the photos of --photos."""
+    photos: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of photos, which need no masks, to compare on (and, with --int8, to calibrate on)."""
+    overwrite: bool = False
+    """Replace the file if it is there already."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Turn a checkpoint of the published A2S code (stage 1 or 2) into a model file of this package."""
+
+    source: tyro.conf.Positional[Path]
+    """The .pth file."""
+    out: Annotated[Path, tyro.conf.arg(metavar="MODEL.safetensors")]
+    """Model file to write."""
+    half: bool = False
+    """Store convolutions in float16."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Train and predict on bundled material, offline, in a few minutes; ends with DIR/run/report.html."""
+
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("demo")
+    """Folder of the demo; an earlier demo there is replaced."""
+    quiet: bool = False
+    """No progress bars."""
