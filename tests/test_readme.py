@@ -40,6 +40,15 @@ def test_the_confidence_is_as_good_as_was_measured() -> None:
         assert f"{name} .{round(1000 * check['roc_auc']['two_passes']['all']):03d}" in README
 
 
+def test_enlarged_maps_are_as_good_as_was_measured() -> None:
+    found = json.loads((ROOT / "recipes" / "results" / "upsampling.json").read_text(encoding="utf-8"))
+    for folder, coarser in {**found["training"], **found["test"]}.items():
+        for times in (4, 8):
+            row = coarser[f"map {times} times as coarse"]
+            before, after = (f"{row[way]['boundary_f_2px']:.3f}"[1:] for way in ("bilinear", "enlarged"))
+            assert f"{before} to {after}" in README.replace("\n", " "), (folder, times)
+
+
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
