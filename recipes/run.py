@@ -26,6 +26,8 @@ TRAINING_SET = "duts_tr_3000"
 TEST_SETS = ("ecssd_dev", "pascal_s_dev", "sod_dev")
 LABELS_OF = {"duts3000-student": "duts3000-densenet-mobilenet"}
 """Recipes that train on the labels which the run of another one leaves."""
+TEACHER_OF = {"duts3000-second-student": "duts3000-student"}
+"""Recipes that begin where the detector of another one stands."""
 WEIGHT_FILES = {
     "densenet169": "densenet169_imagenet.safetensors",
     "mobilenetv2": "mobilenetv2_100_imagenet.safetensors",
@@ -73,15 +75,14 @@ def run_of(name: str, options: argparse.Namespace) -> Path:
 
 
 def train(name: str, run: Path, options: argparse.Namespace) -> None:
-    """`act2sal train`, going on with a run that was stopped; first that of the recipe whose labels are learned."""
+    """`act2sal train`, going on with a run that was stopped; first what it builds upon."""
     recipe = FOLDER / f"{name}.toml"
     config = load_toml(recipe, TrainConfig())
     given = []
     if name in LABELS_OF:
-        before = run_of(LABELS_OF[name], options)
-        if not (before / "detector.safetensors").is_file():
-            train(LABELS_OF[name], before, options)
-        given = ["--given-labels", str(before / "labels")]
+        given = ["--given-labels", str(trained(LABELS_OF[name], options) / "labels")]
+    if name in TEACHER_OF:
+        given = ["--teacher", str(trained(TEACHER_OF[name], options))]
     command = ["train", str(options.data / TRAINING_SET / "images"), "--out", str(run), "--keep-cache"]
     if (run / "config.toml").is_file():
         command += ["--resume"]
@@ -91,6 +92,14 @@ def train(name: str, run: Path, options: argparse.Namespace) -> None:
             if options.weights is not None and encoder is not None:
                 command += [f"--{stage}.encoder-weights", str(options.weights / WEIGHT_FILES[encoder])]
     act2sal(command)
+
+
+def trained(name: str, options: argparse.Namespace) -> Path:
+    """The run directory of a recipe, which is run if it was not."""
+    run = run_of(name, options)
+    if not (run / "detector.safetensors").is_file():
+        train(name, run, options)
+    return run
 
 
 def label_rows(run: Path, training_set: Path) -> dict[str, dict[str, float]]:

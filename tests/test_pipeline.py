@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from act2sal.checkpoint import load_detector, read_metadata
+from act2sal.checkpoint import CheckpointError, load_detector, read_metadata
 from act2sal.config import TrainConfig, to_toml
 from act2sal.datasets import DatasetError
 from act2sal.encoders import build_encoder
@@ -207,6 +207,41 @@ def test_a_detector_can_be_trained_on_given_labels(trained: Path, scenes: Path, 
     about = read_metadata(tmp_path / "run" / "detector.safetensors")
     assert about["stage 1 supervision"] == "none"
     assert 'given_labels = "labels"' in about["config"]
+
+
+def test_a_teacher_stands_where_a_generation_before_would(
+    trained: Path, scenes: Path, tmp_path: Path
+) -> None:
+    """A generation of its own behind a run: what two generations in one run give."""
+    config = tiny_config()
+    train(scenes / "photos", tmp_path / "two", replace(config, generations=2), quiet=True)
+    train(scenes / "photos", tmp_path / "one", replace(config, teacher=str(trained)), quiet=True)
+    assert files_of(tmp_path / "one" / "labels") == files_of(tmp_path / "two" / "labels")
+    ours, theirs = (
+        load_detector(tmp_path / run / "detector.safetensors").state_dict() for run in ("one", "two")
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    about = read_metadata(tmp_path / "one" / "detector.safetensors")
+    assert f'teacher = "{trained.name}"' in about["config"]
+
+
+def test_a_teacher_can_start_on_given_labels(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    config = replace(
+        tiny_config(stage2={"epochs": 0}), teacher=str(trained), given_labels=str(trained / "labels")
+    )
+    train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    ours, theirs = (
+        load_detector(run / "detector.safetensors").state_dict() for run in (tmp_path / "run", trained)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_teacher_that_is_no_detector_is_refused_at_the_start(scenes: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    write_atomic(teacher, b"no weights")
+    with pytest.raises(CheckpointError, match=r"teacher\.safetensors"):
+        train(scenes / "photos", tmp_path / "run", replace(tiny_config(), teacher=str(teacher)), quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_given_labels_without_a_run_are_of_unknown_supervision(

@@ -213,6 +213,10 @@ class TrainConfig:
     given_labels: str | None = None
     """Folder with a label of each photo, of the same name, on which the first detector is trained in place of those
     that stage 1 would make; None: stage 1 makes them."""
+    teacher: str | None = None
+    """A detector, RUN or a model file, from which the first generation goes on as a second one does from the first;
+    its predictions take the place of Eq. 1-5, its network and weights are where stage 2 starts. None: Eq. 1-5 and a
+    fresh detector."""
     keep_cache: bool = False
     """Keep RUN/cache (resized photos, frozen features) after the run."""
     cache_size: float | None = None

@@ -63,23 +63,25 @@ def train(
     Raises:
         RunError: `out` cannot be used so, or the run in it was started with other photos.
         DatasetError: fewer than two readable photos.
+        CheckpointError: the teacher is no detector's file.
         EncoderError, WeightsError: no such encoder, or weights that do not fit it.
         FloatingPointError: a loss is no longer finite.
     """
     found = find_photos(photos, config.limit, outside=out)
+    teacher = _first_teacher(config)
     with RunDirectory.open(out, config, resume=resume, overwrite=overwrite) as run:
         fabric = make_fabric(config)
         bank = photo_bank(found, run.cache, config, config.stage1.size, quiet=quiet)
         _check_photos(run, bank)
         failures = [str(failure) for failure in bank.failures]
-        teacher = None
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
             if not folder.detector.is_file():
                 if config.generations > 1 and not quiet:
                     logger.info("generation %d of %d", number, config.generations)
                 log = run.log if config.generations == 1 else _with_generation(run.log, number)
-                _Generation(folder, run.cache, bank, config, fabric, log, teacher, quiet).train()
+                given = config.given_labels if number == 1 else None
+                _Generation(folder, run.cache, bank, config, fabric, log, teacher, given, quiet).train()
             teacher = folder.detector
         supervision = read_supervision(run.detector)
         write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
@@ -93,6 +95,16 @@ def read_supervision(detector: Path) -> dict[str, str]:
     """What the encoders behind a detector's file had seen: {"stage 1 encoder": "ImageNet labels", ...}."""
     about = read_metadata(detector)
     return {f"{stage} encoder": about[f"{stage} supervision"] for stage in ("stage 1", "stage 2")}
+
+
+def _first_teacher(config: TrainConfig) -> Path | None:
+    """The file of the detector that the first generation learns from; a CheckpointError where it is none."""
+    if config.teacher is None:
+        return None
+    path = Path(config.teacher)
+    file = path / "detector.safetensors" if path.is_dir() else path
+    load_detector(file)
+    return file
 
 
 def _check_photos(run: RunDirectory, bank: PhotoBank) -> None:
@@ -113,7 +125,8 @@ def _with_generation(log: EpochLog, number: int) -> EpochLog:
 class _Generation:
     """Both stages, once: photos -> labels -> detector.
 
-    folder: gets the results; cache: of the run, for photos and features; teacher: the detector before, or None.
+    folder: gets the results; cache: of the run, for photos and features; teacher: the detector before, or None;
+    given: folder of labels to train on, None: stage 1 makes them.
     """
 
     folder: GenerationFolder
@@ -123,6 +136,7 @@ class _Generation:
     fabric: Fabric
     log: EpochLog
     teacher: Path | None
+    given: str | None
     quiet: bool
 
     def train(self) -> None:
@@ -137,8 +151,8 @@ class _Generation:
         finished = self.folder.checkpoints / "labels.done"
         if finished.is_file():
             return
-        if self.teacher is None and self.config.given_labels is not None:
-            samples.labels(copy_labels(self.bank.photos, Path(self.config.given_labels), self.folder))
+        if self.given is not None:
+            samples.labels(copy_labels(self.bank.photos, Path(self.given), self.folder))
             write_atomic(finished, b"")
             return
         teacher = None if self.teacher is None else Detector.load(self.teacher, device=self.config.device)
@@ -217,6 +231,7 @@ def _about(config: TrainConfig, photos: int) -> dict[str, str]:
         config,
         encoder_weights=Path(config.encoder_weights).name,
         given_labels=None if config.given_labels is None else Path(config.given_labels).name,
+        teacher=None if config.teacher is None else Path(config.teacher).name,
         stage1=_without_folder(config.stage1),
         stage2=_without_folder(config.stage2),
     )
