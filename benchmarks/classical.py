@@ -1,28 +1,43 @@
-"""Seconds that each classical method needs for a photo of 400 x 300 on one core, and how much of it is SLIC.
+"""Speed of the classical methods on photos of 400 x 300: one core, all cores, and what takes the time.
 
     python benchmarks/classical.py PHOTOS --out recipes/results/classical_speed.json
 
-The median over 20 photos of about that size counts.
+Seconds on one core: the median over 20 photos, each by itself. Photos per second on all cores: `act2sal predict
+--method`, decoding and PNG included, from what 44 photos need more than 4. Shares: of the time on one core, by the
+steps of each method that take most of it, with what they call.
 """
 
 import argparse
+import cProfile
 import json
 import os
+import pstats
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy reads it
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
+from act2sal import classical
 from act2sal.classical import METHODS
 from act2sal.classical.superpixels import superpixels
 from act2sal.datasets import find_photos
 from act2sal.hardware import hardware
 from act2sal.images import read_photo, resize_photo, write_atomic
+from act2sal.predict import SaliencyMethod
 
 COUNT, SIZE = 20, (300, 400)
+FEW, MANY = 4, 44
+"""Photos of the two folder runs; their difference leaves the start of the program out."""
+SHOWN = 4
+"""Steps of a method in the table of shares."""
 
 
 def main() -> None:
@@ -34,18 +49,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    found = find_photos(options.photos)
-    photos = [resize_photo(read_photo(p.path), SIZE) for p in found[:: max(1, len(found) // COUNT)][:COUNT]]
+    photos = photos_of(options.photos, MANY)
     programs = {**METHODS, "one SLIC": one_slic}
-    seconds = {}
-    for name, program in programs.items():
-        program(photos[0])
-        seconds[name] = round(statistics.median(timed(program, photo) for photo in photos), 4)
     result = {
         "command": "python benchmarks/classical.py PHOTOS --out recipes/results/classical_speed.json",
         "hardware": hardware(),
-        "photos": len(photos),
-        "seconds_a_photo_on_one_core": seconds,
+        "photos": COUNT,
+        "seconds_a_photo_on_one_core": {
+            name: seconds(program, photos[:COUNT]) for name, program in programs.items()
+        },
+        "photos_a_second_on_all_cores": folder_rates(photos),
+        "shares_of_the_time": {name: shares(method, photos[:COUNT]) for name, method in METHODS.items()},
     }
     text = json.dumps(result, indent=1) + "\n"
     print(text)
@@ -53,16 +67,69 @@ def main() -> None:
         write_atomic(options.out, text.encode())
 
 
-def one_slic(photo: object) -> object:
+def photos_of(folder: Path, count: int) -> list[NDArray[np.uint8]]:
+    """Photos of a folder, every n-th, at `SIZE`."""
+    found = find_photos(folder)
+    return [resize_photo(read_photo(p.path), SIZE) for p in found[:: max(1, len(found) // count)][:count]]
+
+
+def one_slic(photo: NDArray[np.uint8]) -> object:
     """One segmentation, as RBD does three."""
     return superpixels(photo, pixels_each=550, compactness=20.0, border_width=8)
 
 
-def timed(program: object, photo: object) -> float:
+def seconds(program: SaliencyMethod, photos: list[NDArray[np.uint8]]) -> float:
+    """Median wall seconds of one call, after a first one that compiles."""
+    program(photos[0])
+    return round(statistics.median(timed(program, photo) for photo in photos), 4)
+
+
+def timed(program: SaliencyMethod, photo: NDArray[np.uint8]) -> float:
     """Wall seconds of one call."""
     start = time.perf_counter()
     program(photo)
     return time.perf_counter() - start
+
+
+def folder_rates(photos: list[NDArray[np.uint8]]) -> dict[str, float]:
+    """Photos per second of `act2sal predict FOLDER --method NAME`, after its start."""
+    with tempfile.TemporaryDirectory() as temporary:
+        few, many = (Path(temporary) / name for name in ("few", "many"))
+        for folder, count in ((few, FEW), (many, MANY)):
+            folder.mkdir()
+            for number, photo in enumerate(photos[:count]):
+                cv2.imwrite(str(folder / f"{number}.jpg"), photo[..., ::-1])
+        rates = {}
+        for name in METHODS:
+            start, whole = folder_seconds(few, name), folder_seconds(many, name)
+            rates[name] = round((len(photos) - FEW) / (whole - start), 2)
+    return rates
+
+
+def folder_seconds(folder: Path, method: str) -> float:
+    """Wall seconds of the command on a folder."""
+    command = [sys.executable, "-m", "act2sal.cli", "predict", str(folder), "--method", method, "--quiet"]
+    start = time.perf_counter()
+    subprocess.run([*command, "--overwrite", "--out", str(folder.parent / method)], check=True)
+    return time.perf_counter() - start
+
+
+def shares(method: SaliencyMethod, photos: list[NDArray[np.uint8]]) -> dict[str, float]:
+    """Shares of the time of a method's largest steps, callees included, by their names."""
+    profile = cProfile.Profile()
+    profile.enable()
+    for photo in photos:
+        method(photo)
+    profile.disable()
+    rooms = str(Path(classical.__file__).parent)
+    times = {
+        function: spent
+        for (file, _, function), (_, _, _, spent, _) in pstats.Stats(profile).stats.items()
+        if file.startswith(rooms) and not function.startswith("<")
+    }
+    whole = times.pop(method.__name__)
+    largest = sorted(times, key=lambda name: -times[name])[:SHOWN]
+    return {name: round(times[name] / whole, 2) for name in largest}
 
 
 if __name__ == "__main__":
