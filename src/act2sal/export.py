@@ -1,8 +1,9 @@
 """`act2sal export`: a detector as an ONNX file that was compared with PyTorch before it was written.
 
 Input `squares`: (B, H, W, 3) uint8 RGB, a photo as it is decoded; scaling and normalisation are part of the graph,
-where they take a hundredth of the time. Output `prob`: (B, H, W) float32 in [0, 1]. B is free. The metadata are those
-of the model file, with `format` and `size` as `onnx_network` reads them.
+where they take a hundredth of the time. Outputs: `prob`, (B, H, W) float32 in [0, 1], and, where the detector says
+it, `confidence`, (B,) float32 in [0, 1] that there is a salient object. B is free. The metadata are those of the
+model file, with `format` and `size` as `onnx_network` reads them.
 """
 
 import tempfile
@@ -131,9 +132,13 @@ class _Squares(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, squares: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, H, W) float32 in [0, 1]."""
-        return torch.sigmoid(self.network(squares.permute(0, 3, 1, 2).float().div(255)))[:, 0]
+    def forward(self, squares: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """(B, H, W, 3) uint8 -> (B, H, W) float32 in [0, 1], and confidences (B,) if the network says them."""
+        photos = squares.permute(0, 3, 1, 2).float().div(255)
+        if self.network.presence is None:
+            return torch.sigmoid(self.network(photos))[:, 0]
+        logits, confidences = self.network.rated(photos)
+        return torch.sigmoid(logits)[:, 0], confidences
 
 
 def _traced(network: DetectorNetwork, side: int, *, dynamic: bool) -> "ModelProto":
@@ -150,6 +155,7 @@ def _traced(network: DetectorNetwork, side: int, *, dynamic: bool) -> "ModelProt
     if not dynamic:
         _fix_padding(module, example)
     free = {0: "batch", 1: "height", 2: "width"} if dynamic else {0: "batch"}
+    outputs = {"prob": free} if network.presence is None else {"prob": free, "confidence": {0: "batch"}}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         written = Path(folder) / "float.onnx"
         # This exporter warns of being the older one and of all it cannot foresee; the file is compared instead.
@@ -164,8 +170,8 @@ def _traced(network: DetectorNetwork, side: int, *, dynamic: bool) -> "ModelProt
             training=torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=False,
             input_names=["squares"],
-            output_names=["prob"],
-            dynamic_axes={"squares": free, "prob": free},
+            output_names=list(outputs),
+            dynamic_axes={"squares": free, **outputs},
         )
         return onnx.load(written)
 
@@ -274,6 +280,12 @@ def _drawn_photos(side: int, *, dynamic: bool) -> list[NDArray[np.uint8]]:
 def _differences(
     network: OnnxNetwork, reference: TorchNetwork, photos: Sequence[NDArray[np.uint8]]
 ) -> tuple[float, float]:
-    """Largest and mean |difference| of the probabilities over the photos; NaN where one is no number."""
+    """Largest and mean |difference| of the probabilities over the photos; NaN where one is no number.
+
+    The largest is that of the confidences where these differ more.
+    """
     apart = [np.abs(network(photo[None]) - reference(photo[None])) for photo in photos]
-    return float(np.max([d.max() for d in apart])), float(np.mean([d.mean() for d in apart]))
+    largest = [d.max() for d in apart]
+    if reference.rates:
+        largest += [np.abs(network.rated(p[None])[1] - reference.rated(p[None])[1]).max() for p in photos]
+    return float(np.max(largest)), float(np.mean([d.mean() for d in apart]))

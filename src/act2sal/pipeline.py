@@ -26,6 +26,7 @@ from act2sal.labelling import (
     photo_bank,
     read_label,
 )
+from act2sal.presence import fit_presence
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
 from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
@@ -190,6 +191,9 @@ class _Generation:
         stage = Stage2(bank, label_folder, options, config.labels, self.fabric, config.seed)
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
+        )
+        detector.presence = fit_presence(
+            detector, bank, seed=config.seed, fabric=self.fabric, quiet=self.quiet
         )
         trained = Detector(TorchNetwork(detector, size=size, fabric=self.fabric))
         samples.predictions(lambda squares: np.stack(trained.batch(list(squares))))

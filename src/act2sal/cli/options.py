@@ -112,8 +112,7 @@ class PredictOptions:
     min_confidence: float = 0.0
     """Write an empty map where the confidence that there is a salient object is below this; in [0, 1]."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write there, for each photo, the confidence that it holds an object, the object's boxes and its area; the
-    confidence costs a second pass of the network."""
+    """Also write there, for each photo, the confidence that it holds an object, the object's boxes and its area."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
     """Run directory or model file; None: the detector that ships with the package."""
     method: Method = "a2s"
