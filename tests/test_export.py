@@ -1,7 +1,5 @@
 """ONNX files: the maps of PyTorch, the weights of the model file, and everything that can be missing."""
 
-import json
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +20,7 @@ from act2sal.errors import CheckpointError, InputError, MissingPackageError
 from act2sal.export import ExportError
 from act2sal.onnx_network import OnnxNetwork
 from act2sal.torch_network import TorchNetwork
+from plain import plainly
 from tiny import random_squares, tiny_encoder
 
 BLOCKED = ("torch", "timm", "torchvision", "lightning_fabric", "matplotlib", "tensorboard", "safetensors")
@@ -220,25 +219,6 @@ def test_the_command_writes_one_file_once(
     assert capsys.readouterr().err == "act2sal: size must be at least 32, not 8\n"
 
 
-def without_training_packages(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process that cannot import what plain `pip install act2sal` does not bring."""
-    code = f"""
-import sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {BLOCKED}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Blocker())
-from act2sal.cli import main
-status = main({json.dumps([str(a) for a in arguments])})
-assert not set({BLOCKED}) & set(sys.modules)
-sys.exit(status)
-"""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
-
-
 def test_predict_needs_no_pytorch(exported: Path, scenes: Path, tmp_path: Path) -> None:
     maps = tmp_path / "maps"
     command = (
@@ -252,16 +232,12 @@ def test_predict_needs_no_pytorch(exported: Path, scenes: Path, tmp_path: Path) 
         "onnx",
         "--quiet",
     )
-    done = without_training_packages(*command)
+    done = plainly(*command, blocked=BLOCKED)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list(maps.iterdir())) == 6
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
-def test_what_needs_pytorch_says_how_to_get_it(
-    command: str, model: Path, scenes: Path, tmp_path: Path
-) -> None:
-    extra = () if command == "train" else ("--model", model)
-    done = without_training_packages(command, scenes / "photos", "--out", tmp_path / "out", *extra)
+def test_a_model_file_needs_pytorch_and_says_how_to_get_it(model: Path, scenes: Path, tmp_path: Path) -> None:
+    done = plainly("predict", scenes / "photos", "--out", tmp_path / "out", "--model", model)
     assert done.returncode == 2
-    assert done.stderr == f'act2sal {command} needs PyTorch: pip install "act2sal[train]"\n'
+    assert done.stderr == 'act2sal predict needs PyTorch: pip install "act2sal[train]"\n'

@@ -67,6 +67,7 @@ LAYERS = {
     },
     3: {
         "comparison",
+        "contact_sheet",
         "demo",
         "export",
         "given_labels",
@@ -77,6 +78,8 @@ LAYERS = {
         "reproduce",
         "run_directory",
         "samples",
+        "score_plots",
+        "score_table",
         "scoring",
         "serve",
         "watching",
