@@ -170,6 +170,9 @@ def test_the_ending_and_the_backend_choose_who_computes(
     assert kind(None, device="cpu") is kind(None, backend="onnx") is OnnxNetwork
     assert kind(None, device="cpu", backend="torch") is TorchNetwork
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(detect, "gpu_is_possible", lambda: False)
+    assert detect._file(None, "auto", "auto") == exported
+    monkeypatch.setattr(detect, "gpu_is_possible", lambda: True)
     assert detect._file(None, "auto", "auto") == model
     assert detect._file(None, "cpu", "auto") == exported
 

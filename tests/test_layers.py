@@ -18,6 +18,7 @@ LAYERS = {
         "datasets",
         "encoding",
         "errors",
+        "gpu",
         "hardware",
         "image_inputs",
         "images",
