@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from act2sal.hardware import hardware
 from act2sal.images import write_atomic, write_gray_png
 
 COMMANDS = ("label", "train", "predict")
@@ -53,7 +52,6 @@ def main() -> None:
     result: dict[str, object] = {
         "command": f"python benchmarks/memory.py --commands {' '.join(options.commands)} --few {options.few} "
         f"--many {options.many} --size {options.size}",
-        "hardware": hardware(),
     }
     for command in options.commands:
         few, many = (peak(command, count=count, size=options.size) for count in (options.few, options.many))
@@ -63,6 +61,10 @@ def main() -> None:
             "growth": f"{100 * (many / few - 1):+.1f} %",
         }
         print(command, result[command], flush=True)
+    # A child's peak starts from the memory of the process that started it, and this import loads PyTorch.
+    from act2sal.hardware import hardware
+
+    result["hardware"] = hardware()
     if options.out:
         write_atomic(options.out, (json.dumps(result, indent=1) + "\n").encode())
 
