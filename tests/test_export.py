@@ -110,6 +110,15 @@ def test_threads_do_not_disturb_each_other(exported: Path) -> None:
             assert np.abs(prob - alone).max() < 1e-5
 
 
+def test_int8_leaves_the_first_convolutions_in_float(model: Path, scenes: Path, tmp_path: Path) -> None:
+    export.export(model, tmp_path / "m.onnx", int8=True, photos=scenes / "photos")
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    scaled = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    kinds = [node.input[1] in scaled for node in graph.node if node.op_type == "Conv"]
+    assert kinds.count(False) == export.FLOAT_CONVOLUTIONS < len(kinds)
+    assert not any(kinds[:2])
+
+
 def test_int8_is_calibrated_on_photos_and_compared_on_others(
     model: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
