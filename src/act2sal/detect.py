@@ -12,6 +12,7 @@ from act2sal import model_files
 from act2sal.compositing import cutout
 from act2sal.config import Backend, Refine
 from act2sal.errors import CheckpointError, InputError
+from act2sal.gpu import gpu_is_possible
 from act2sal.image_inputs import ImageInput, rgb_of
 from act2sal.images import resize_photo
 from act2sal.upsampling import full_size
@@ -181,6 +182,8 @@ def _computes_on_gpu(device: str) -> bool:
     """Whether PyTorch would compute on a GPU; without PyTorch nothing does."""
     if device != "auto":
         return device != "cpu"
+    if not gpu_is_possible():
+        return False
     try:
         import torch
     except ImportError:
