@@ -81,26 +81,31 @@ def measured_rates(tries: int = TRIES) -> Rates:
 def counted(network: nn.Module, program: Callable[[], Tensor], *, backward: bool) -> Work:
     """What one call of `program` costs: operations of convolutions and products, outputs of convolutions moved.
 
+    Backward, a convolution costs what it costs forward once for the gradient of its weights and once for that of its
+    input, where they are asked for. (`FlopCounterMode` would count these too, but takes no notice of groups there.)
+
     Args:
         network: holds the convolutions that the program runs.
-        program: returns a scalar.
+        program: from photos or features to a scalar.
         backward: whether the gradients of that scalar are computed as well.
     """
-    outputs = 0
+    outputs = gradients = 0
 
-    def note(module: nn.Module, inputs: object, output: Tensor) -> None:
-        nonlocal outputs
+    def note(convolution: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal outputs, gradients
         outputs += output.numel()
+        weight = convolution.get_parameter("weight")
+        wanted = weight.requires_grad + inputs[0].requires_grad
+        gradients += 2 * output.numel() * weight[0].numel() * wanted
 
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     hooks = [module.register_forward_hook(note) for module in convolutions]
     with FlopCounterMode(display=False) as counter:
-        scalar = program()
-        if backward:
-            scalar.backward()
+        program()
     for hook in hooks:
         hook.remove()
-    return Work(counter.get_total_flops(), FLOAT32_BYTES * outputs * (PASSES if backward else 2))
+    flops = counter.get_total_flops() + (gradients if backward else 0)
+    return Work(flops, FLOAT32_BYTES * outputs * (PASSES if backward else 2))
 
 
 def _best(program: Callable[[], object], tries: int) -> float:

@@ -3,14 +3,14 @@
     python benchmarks/stage1.py PHOTOS --out recipes/results/stage1_speed.json
     python benchmarks/stage1.py PHOTOS --quality DATA --weights WEIGHTS --out recipes/results/stage1_quality.json
 
-Speed: ResNet-50 with random weights at 320 x 320, 20 epochs over 3,000 photos, extrapolated from a few measured steps.
-The loop runs the encoder forward and backward at every step, though it never changes it, and joins F_3, F_4, F_5 at
-stride 2; ours decodes each photo once, computes the frozen features once, stores them, and fits the blocks at stride
-8. Each side runs in a process of its own, in turns; the median over the turns counts.
+Speed: ResNet-50 with random weights at 320 x 320, 20 epochs over 3,000 photos, extrapolated from a few measured
+steps. The loop runs the encoder forward and backward at every step, though it never changes it, and joins F_3, F_4,
+F_5 at stride 2; ours decodes each photo once, computes the frozen features once, stores them, and fits the blocks at
+stride 8. Each side runs in a process of its own, in turns; the median over the turns counts.
 
-Quality: both are run to the end on the photos of DATA/ecssd_dev, DenseNet-169 with the weights in WEIGHTS, ours as it is
-by default, once for each fusion stride. The masks are read afterwards, to score the labels. This takes hours. Nothing
-may be chosen by a test set: to compare strides, take --quality-set duts_tr_3000.
+Quality: both are run to the end on the photos of DATA/ecssd_dev, DenseNet-169 with the weights in WEIGHTS, ours as
+it is by default, once for each fusion stride. The masks are read afterwards, to score the labels. This takes hours.
+Nothing may be chosen by a test set: to compare strides, take --quality-set duts_tr_3000.
 """
 
 import argparse
@@ -216,8 +216,8 @@ def ours_measured(
 class PlainLoop:
     """Stage 1 as one would write it down from the published code, on photos that lie decoded in memory.
 
-    The encoder stands in train mode and its parameters are in the optimiser, at a rate of zero: gradients are computed
-    for them at every step, and the statistics of its BatchNorms drift.
+    The encoder stands in train mode and its parameters are in the optimiser, at a rate of zero: gradients are
+    computed for them at every step, and the statistics of its BatchNorms drift.
     """
 
     encoder: Encoder
@@ -317,7 +317,7 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def labelled(photos: Path, masks: Path, config: TrainConfig, *, plain: bool) -> dict[str, float]:
-    """Adaptive F and MAE of the labels, and seconds: of the fit with what it needs, and of the labels with the CRF."""
+    """Adaptive F and MAE of the labels; seconds of the fit with what it needs, and of the labels with the CRF."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         bank = photo_bank(find_photos(photos, config.limit), work, config, None, quiet=True)

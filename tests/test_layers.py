@@ -43,6 +43,7 @@ LAYERS = {
         "official",
         "output_kinds",
         "photo_batches",
+        "prefetch",
         "rectify",
         "regions",
         "rivals",
