@@ -53,6 +53,9 @@ NETWORKS: dict[str, tuple[str, Stage2Config]] = {
     "paper": ("resnet50", PRESETS["paper"].stage2),
 }
 """By name, the encoder and the options of stage 2."""
+STEPS_FACTOR = {"default": 6, "paper": 1}
+"""Times --steps that an epoch of a network has: in a short epoch of a fast one, the workers of the plain loop would
+still be at their first photos."""
 
 
 def main() -> None:
@@ -72,7 +75,8 @@ def main() -> None:
         "rates": {"gflop_a_second": round(rates.gflops, 1), "gbyte_a_second": round(rates.gbytes, 1)},
     }
     with tempfile.TemporaryDirectory() as folder:
-        write_photos(options.photos, Path(folder), options.batch * options.steps)
+        most = max(STEPS_FACTOR[name] for name in options.networks)
+        write_photos(options.photos, Path(folder), options.batch * options.steps * most)
         for name in options.networks:
             result[name] = speed(name, Path(folder), rates, options)
             print(name, result[name], file=sys.stderr, flush=True)
@@ -93,7 +97,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--size", type=int, default=320, help="pixels")
     parser.add_argument("--batch", type=int, default=8, help="photos a step")
-    parser.add_argument("--steps", type=int, default=2, help="steps of an epoch; one epoch more warms up")
+    parser.add_argument("--steps", type=int, default=2, help="steps of an epoch of the slowest network")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
@@ -154,7 +158,8 @@ def child(name: str, side: str, folder: Path, options: argparse.Namespace) -> di
     """The figures of one process."""
     command = [sys.executable, __file__, str(options.photos), "--networks", name, "--side", side]
     command += ["--folder", str(folder)]
-    for option in ("size", "batch", "steps", "seed"):
+    command += ["--steps", str(options.steps * STEPS_FACTOR[name])]
+    for option in ("size", "batch", "seed"):
         command += [f"--{option}", str(getattr(options, option))]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
@@ -181,14 +186,15 @@ def built(encoder: str, config: Stage2Config) -> DetectorNetwork:
 class PhotosAndLabels(Dataset[tuple[Tensor, Tensor]]):
     """Decodes and resizes at every access, and mirrors half of the pairs.
 
-    folder: holds photos/ and labels/.
+    folder: holds photos/ and labels/, of which the first `count` are used.
     """
 
     folder: Path
     size: int
+    count: int
 
     def __len__(self) -> int:
-        return len(self.pairs())
+        return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         photo, label = self.pairs()[index]
@@ -202,12 +208,12 @@ class PhotosAndLabels(Dataset[tuple[Tensor, Tensor]]):
     def pairs(self) -> list[tuple[Path, Path]]:
         """Photos and their labels, by name."""
         photos, labels = (sorted((self.folder / name).iterdir()) for name in ("photos", "labels"))
-        return list(zip(photos, labels, strict=True))
+        return list(zip(photos, labels, strict=True))[: self.count]
 
 
 def plain_epochs(detector: DetectorNetwork, config: Stage2Config, options: argparse.Namespace) -> float:
     """Seconds a photo of the plain loop."""
-    data = PhotosAndLabels(options.folder, options.size)
+    data = PhotosAndLabels(options.folder, options.size, options.batch * options.steps)
     loader = DataLoader(
         data, config.batch_size, shuffle=True, num_workers=os.cpu_count() or 1, persistent_workers=True
     )
@@ -241,9 +247,12 @@ def ours_epochs(
     with tempfile.TemporaryDirectory() as name:
         work, size = Path(name), options.size
         bank = build_photo_bank(
-            find_photos(options.folder / "photos"), work / "photos", size=size, quiet=True
+            find_photos(options.folder / "photos", options.batch * options.steps),
+            work / "photos",
+            size=size,
+            quiet=True,
         )
-        paths = sorted((options.folder / "labels").iterdir())
+        paths = sorted((options.folder / "labels").iterdir())[: len(bank)]
         LabelBank.create(
             work / "labels", (read_label(path, (size, size)) for path in paths), count=len(bank), size=size
         )
