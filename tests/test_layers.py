@@ -44,6 +44,7 @@ LAYERS = {
         "output_kinds",
         "photo_batches",
         "presence_examples",
+        "prefetch",
         "rectify",
         "regions",
         "rivals",
