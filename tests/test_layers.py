@@ -28,6 +28,7 @@ LAYERS = {
         "regions",
         "scenes",
         "sod_sets",
+        "stopwatch",
         "version",
     },
     1: {
