@@ -104,7 +104,7 @@ def test_missing_and_unknown_options_are_wrong_usage(arguments: Sequence[str], t
 def test_every_option_arrives(train: Called) -> None:
     assert status("train", "photos", "--out", "run", *tiny_arguments(), "--quiet") == 0
     assert train.arguments == (Path("photos"), Path("run"), tiny_config())
-    assert train.options == {"resume": False, "overwrite": False, "quiet": True}
+    assert train.options == {"resume": False, "overwrite": False, "quiet": True, "profile": False}
 
 
 def test_without_options_it_is_the_default_preset(train: Called) -> None:
@@ -162,7 +162,12 @@ def test_an_impossible_value_is_named_in_one_line(
     ("error", "expected", "message"),
     [
         (FloatingPointError("the loss of stage 2 is nan"), 1, "act2sal: the loss of stage 2 is nan"),
-        (OSError(28, "No space left on device"), 1, "act2sal: [Errno 28] No space left on device"),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "act2sal: no space left on device; what was written stays",
+        ),
+        (OSError(13, "Permission denied", "run/log.jsonl"), 1, "act2sal: run/log.jsonl: permission denied"),
         (KeyboardInterrupt(), 1, "the same command with --resume goes on"),
     ],
 )

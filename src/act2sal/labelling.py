@@ -1,8 +1,8 @@
 """From photos to pseudo labels: encoder features, stage 1, its rounds of self-training, Eq. 6."""
 
 import hashlib
+import logging
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from act2sal.activation import ActivationNetwork
 from act2sal.allocator import keep_freed_memory
+from act2sal.array_files import ArrayFileError, check, create_array, open_array, seal
 from act2sal.checkpoint import load_stage1
 from act2sal.config import ConfigError, Stage1Config, Stage2Config, TrainConfig, load_toml, to_toml
 from act2sal.datasets import (
@@ -27,7 +28,8 @@ from act2sal.datasets import (
 )
 from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
-from act2sal.images import read_photo, resize_photo, write_atomic
+from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
+from act2sal.photo_batches import PhotoSource
 from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage1 import (
@@ -42,8 +44,11 @@ from act2sal.stage1 import (
     fit,
     fit_on_labels,
 )
+from act2sal.stopwatch import OFF, Stopwatch, TimedPhotos
 from act2sal.teacher import predicted_logits
 from act2sal.training_state import EpochLog, LogRow, TrainingState
+
+logger = logging.getLogger("act2sal")
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Labelling:
 
     bank: the photos at the size of stage 1; features: folder of the frozen features; cache: folder for what else can
     be computed again; checkpoints: folder for what cannot; log: receives a row per epoch and phase; teacher: a
-    detector whose predictions take the place of the cues of Eq. 1-5.
+    detector whose predictions take the place of the cues of Eq. 1-5; stopwatch: times the parts of the work.
     """
 
     bank: PhotoBank
@@ -81,6 +86,7 @@ class Labelling:
     log: EpochLog
     quiet: bool
     teacher: Detector | None = None
+    stopwatch: Stopwatch = OFF
 
     def fit(self) -> Fitted:
         """Fit stage 1 with its rounds of self-training, going on where an earlier call was stopped.
@@ -105,11 +111,14 @@ class Labelling:
             Signed cues, (h, w) float32 of every photo, and the paths of the labels.
 
         Raises:
+            ImageError: a photo vanished or changed after it was decoded; its label is not kept.
             DatasetError: a photo can no longer be read.
+            OSError: the disk is full.
         """
+        lap = self.stopwatch.lap()
         cues = self._cues(source)
         targets = mirror(self.bank.photos, out)
-        started = time.perf_counter()
+        kept = {target for target in targets if resume and target.is_file()}
         failures = write_labels(
             [photo.path for photo in self.bank.photos],
             targets,
@@ -118,37 +127,55 @@ class Labelling:
             workers=self.config.workers or None,
             resume=resume,
             quiet=self.quiet,
+            stopwatch=self.stopwatch,
         )
+        for index in self.bank.changed():
+            if targets[index] not in kept:
+                targets[index].unlink(missing_ok=True)
+        refuse_changed(self.bank)
         if failures:
             raise DatasetError(f"{failures[0]} (it could be read when the features were computed)")
-        self.log({"stage": phase, "epoch": 0, "seconds": time.perf_counter() - started})
+        self.log({"stage": phase, "epoch": 0, **lap.row()})
         return cues, targets
 
     def _cues(self, source: Fitted | Detector) -> Sequence[NDArray[np.float32]]:
         options, file = self.config.stage1, self.cache / "cues.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(source, Detector):
-            return list(predicted_logits(source, self.bank, file, quiet=self.quiet))
+            with self.stopwatch.part("heads"):
+                return list(predicted_logits(source, self.timed_bank(), file, quiet=self.quiet))
         if options.cues_at_photo_size:
             paths = [photo.path for photo in self.bank.photos]
             return PhotoSizeCues(source.network, source.encoder, paths, options)
         cues = cue_logits(
-            source.network, source.features, options, file, fabric=self.fabric, quiet=self.quiet
+            source.network,
+            source.features,
+            options,
+            file,
+            fabric=self.fabric,
+            quiet=self.quiet,
+            stopwatch=self.stopwatch,
         )
         return list(cues)
+
+    def timed_bank(self) -> PhotoSource:
+        """The photos; reading them is timed."""
+        return TimedPhotos(self.bank, self.stopwatch)
 
     def _features(self) -> tuple[Encoder, Features]:
         options = self.config.stage1
         encoder = initial_encoder(options, self.config)
         self.fabric.to_device(encoder)
+        self.stopwatch.watch(encoder, "encoder")
         if not _cachable(options):
-            return encoder, LiveFeatures(encoder, self.bank, self.fabric.device, mirror=options.mirror)
-        started = time.perf_counter()
+            return encoder, LiveFeatures(
+                encoder, self.timed_bank(), self.fabric.device, mirror=options.mirror
+            )
+        lap = self.stopwatch.lap()
         features = _frozen_features(freeze(encoder), self)
         budget = budget_in_bytes(self.config.cache_size, self.features)
         features.keep(self.features, budget, mirrored=options.flip or options.rounds > 0, quiet=self.quiet)
-        seconds = time.perf_counter() - started
-        self.log({"stage": "features", "epoch": 0, "seconds": seconds, "device": str(self.fabric.device)})
+        self.log({"stage": "features", "epoch": 0, **lap.row(), "device": str(self.fabric.device)})
         return encoder, features
 
     def _first_fit(self, features: Features) -> ActivationNetwork:
@@ -164,6 +191,7 @@ class Labelling:
             state=TrainingState(self.checkpoints / "stage1.pt"),
             log=self.log,
             quiet=self.quiet,
+            stopwatch=self.stopwatch,
         )
 
     def _round(self, number: int, features: Features, before: Fitted | Detector) -> ActivationNetwork:
@@ -171,14 +199,14 @@ class Labelling:
         options, seed = self.config.stage1, self.config.seed
         network = activation_network(features, options, seed=seed + number, boundary="affine")
         file = self.cache / f"round-{number}.npy"
-        if not file.is_file():
+        if not _whole(file):
             with torch.inference_mode():
                 height, width = network(features.read([0])).theta.shape[-2:]
             self._write_round_labels(file, before, (height, width), f"labels of round {number - 1}")
         return fit_on_labels(
             network,
             features,
-            np.load(file, mmap_mode="r"),
+            open_array(file),
             options,
             round_number=number,
             seed=seed,
@@ -186,6 +214,7 @@ class Labelling:
             state=TrainingState(self.checkpoints / f"{file.stem}.pt"),
             log=self.log,
             quiet=self.quiet,
+            stopwatch=self.stopwatch,
         )
 
     def _write_round_labels(
@@ -195,10 +224,10 @@ class Labelling:
         folder = file.with_suffix("")
         _, targets = self.write(source, folder, phase=phase, resume=True)
         partial = file.with_suffix(".partial")
-        grid = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(targets), *size))
+        grid = create_array(partial, np.uint8, (len(targets), *size))
         for row, target in zip(grid, targets, strict=True):
             row[:] = read_label(target, size)
-        grid.flush()
+        seal(grid)
         partial.replace(file)
         if not self.config.keep_cache:
             shutil.rmtree(folder)
@@ -227,6 +256,8 @@ def label(
 
     Raises:
         DatasetError: as `pipeline.train`, or a label would replace a photo.
+        ImageError: a photo vanished or changed on the way.
+        OSError: the disk is full.
         EncoderError, WeightsError, FloatingPointError: as `pipeline.train`.
         CheckpointError, ConfigError: `run` holds no stage 1.
     """
@@ -264,6 +295,18 @@ def photo_bank(
     return build_photo_bank(photos, folder, size=side, workers=config.workers or None, quiet=quiet)
 
 
+def refuse_changed(bank: PhotoBank) -> None:
+    """Make sure that the photos are still the files that were decoded.
+
+    Raises:
+        ImageError: one of them vanished or changed.
+    """
+    changed = bank.changed()
+    if changed:
+        reason = "vanished or changed while it was in use; put back as it was, the work can go on"
+        raise ImageError(bank.photos[changed[0]].path, reason)
+
+
 def initial_encoder(stage: Stage1Config | Stage2Config, config: TrainConfig) -> Encoder:
     """The encoder that a stage starts from; weights that are `random` are drawn from the seed.
 
@@ -278,6 +321,18 @@ def initial_encoder(stage: Stage1Config | Stage2Config, config: TrainConfig) -> 
 def read_label(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """A label's PNG resized to `size` = (height, width): uint8 0..255."""
     return resize_photo(read_photo(path), size)[..., 0]
+
+
+def _whole(file: Path) -> bool:
+    """Whether the labels of a round are there; a damaged file is named in a warning."""
+    try:
+        check(file)
+    except FileNotFoundError:
+        return False
+    except ArrayFileError as error:
+        logger.warning("%s; its labels are made anew", error)
+        return False
+    return True
 
 
 def _cachable(options: Stage1Config) -> bool:
@@ -299,7 +354,7 @@ def _frozen_features(encoder: Encoder, labelling: Labelling) -> FrozenFeatures:
     options = labelling.config.stage1
     return FrozenFeatures(
         encoder,
-        labelling.bank,
+        labelling.timed_bank(),
         fabric=labelling.fabric,
         precision=options.precision,
         mirror=options.mirror,

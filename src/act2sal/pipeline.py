@@ -1,23 +1,27 @@
 """The whole of A2S in one run directory: photos -> pseudo labels -> detector and report."""
 
+import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
-from act2sal.datasets import PhotoBank, find_photos, mirror
+from act2sal.datasets import Photo, PhotoBank, PhotoState, find_photos, mirror, photo_states
 from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
 from act2sal.given_labels import copy_labels
-from act2sal.images import write_atomic
+from act2sal.images import ImageError, write_atomic
 from act2sal.labelling import (
     Labelling,
     Outcome,
@@ -25,6 +29,7 @@ from act2sal.labelling import (
     make_fabric,
     photo_bank,
     read_label,
+    refuse_changed,
 )
 from act2sal.presence import fit_presence
 from act2sal.rectify import LabelBank
@@ -33,6 +38,7 @@ from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
 from act2sal.samples import Samples
 from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage2 import Stage2
+from act2sal.stopwatch import Stopwatch, TimedPhotos
 from act2sal.torch_network import TorchNetwork
 from act2sal.training_state import EpochLog, TrainingState
 from act2sal.version import __version__
@@ -50,6 +56,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
+    profile: bool = False,
 ) -> Outcome:
     """Train a detector on the photos in a folder, into the run directory `out` (A2S, both stages).
 
@@ -60,20 +67,24 @@ def train(
         resume: go on with the run in `out`; starts one where there is none.
         overwrite: replace the run in `out`.
         quiet: no progress bars.
+        profile: measure where the time goes, for log and report. On a GPU this waits for every part to end.
 
     Raises:
         RunError: `out` cannot be used so, or the run in it was started with other photos.
         DatasetError: fewer than two readable photos.
         CheckpointError: the teacher is no detector's file.
         EncoderError, WeightsError: no such encoder, or weights that do not fit it.
-        FloatingPointError: a loss is no longer finite.
+        ImageError: a photo vanished or changed on the way.
+        FloatingPointError: a loss or a weight is no longer finite.
+        OSError: the disk is full; with `resume` the run goes on once there is room.
     """
     found = find_photos(photos, config.limit, outside=out)
     teacher = _first_teacher(config)
     with RunDirectory.open(out, config, resume=resume, overwrite=overwrite) as run:
         fabric = make_fabric(config)
-        bank = photo_bank(found, run.cache, config, config.stage1.size, quiet=quiet)
-        _check_photos(run, bank)
+        _check_photos(run, found)
+        stopwatch = _stopwatch(fabric, running=profile)
+        bank = _decoded(found, run.cache, config, config.stage1.size, run.log, stopwatch, quiet=quiet)
         failures = [str(failure) for failure in bank.failures]
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
@@ -82,7 +93,9 @@ def train(
                     logger.info("generation %d of %d", number, config.generations)
                 log = run.log if config.generations == 1 else _with_generation(run.log, number)
                 given = config.given_labels if number == 1 else None
-                _Generation(folder, run.cache, bank, config, fabric, log, teacher, given, quiet).train()
+                _Generation(
+                    folder, run.cache, bank, config, fabric, log, teacher, given, quiet, stopwatch
+                ).train()
             teacher = folder.detector
         supervision = read_supervision(run.detector)
         write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
@@ -98,6 +111,31 @@ def read_supervision(detector: Path) -> dict[str, str]:
     return {f"{stage} encoder": about[f"{stage} supervision"] for stage in ("stage 1", "stage 2")}
 
 
+def _stopwatch(fabric: Fabric, *, running: bool) -> Stopwatch:
+    """A stopwatch that waits for the device of the fabric where parts begin and end."""
+    if fabric.device.type == "cuda":
+        return Stopwatch(running=running, synchronise=torch.cuda.synchronize)
+    return Stopwatch(running=running)
+
+
+def _decoded(
+    photos: Sequence[Photo],
+    cache: Path,
+    config: TrainConfig,
+    size: int | None,
+    log: EpochLog,
+    stopwatch: Stopwatch,
+    *,
+    quiet: bool,
+) -> PhotoBank:
+    """`photo_bank`, logged."""
+    lap = stopwatch.lap()
+    with stopwatch.part("decode"):
+        bank = photo_bank(photos, cache, config, size, quiet=quiet)
+    log({"stage": f"photos at {bank.size} pixels", "epoch": 0, **lap.row()})
+    return bank
+
+
 def _first_teacher(config: TrainConfig) -> Path | None:
     """The file of the detector that the first generation learns from; a CheckpointError where it is none."""
     if config.teacher is None:
@@ -108,14 +146,23 @@ def _first_teacher(config: TrainConfig) -> Path | None:
     return file
 
 
-def _check_photos(run: RunDirectory, bank: PhotoBank) -> None:
+def _check_photos(run: RunDirectory, photos: Sequence[Photo]) -> None:
     """Refuse to go on with other photos than those that the labels and checkpoints of the run belong to."""
-    file = run.checkpoints / "photos.key"
-    if file.is_file() and file.read_text(encoding="ascii") != bank.key:
-        raise RunError(
-            f"the photos are no longer those that {run.path} was started with; --overwrite starts anew"
-        )
-    write_atomic(file, bank.key.encode("ascii"))
+    file, now = run.checkpoints / "photos.json", photo_states(photos)
+    if file.is_file():
+        then = json.loads(file.read_text(encoding="utf-8"))
+        other = sorted({str(name) for name, *_ in (*_not_in(then, now), *_not_in(now, then))})
+        if other:
+            raise RunError(
+                f"the photos are no longer those that {run.path} was started with: {other[0]} is new, missing or "
+                f"changed, {len(other)} in all; put back what changed, or start anew with --overwrite"
+            )
+    write_atomic(file, json.dumps(now).encode())
+
+
+def _not_in(states: Sequence[PhotoState], others: Sequence[PhotoState]) -> list[PhotoState]:
+    known = {tuple(state) for state in others}
+    return [state for state in states if tuple(state) not in known]
 
 
 def _with_generation(log: EpochLog, number: int) -> EpochLog:
@@ -139,6 +186,7 @@ class _Generation:
     teacher: Path | None
     given: str | None
     quiet: bool
+    stopwatch: Stopwatch
 
     def train(self) -> None:
         """Write the labels and the detector, going on where an earlier call was stopped."""
@@ -149,14 +197,13 @@ class _Generation:
 
     def _write_labels(self, samples: Samples) -> None:
         """Write stage1.safetensors and labels/, unless an earlier call did."""
-        finished = self.folder.checkpoints / "labels.done"
+        finished = self._labels_done
         if finished.is_file():
             return
         if self.given is not None:
             samples.labels(copy_labels(self.bank.photos, Path(self.given), self.folder))
             write_atomic(finished, b"")
             return
-        teacher = None if self.teacher is None else Detector.load(self.teacher, device=self.config.device)
         labelling = Labelling(
             bank=self.bank,
             features=self.cache / FEATURES,
@@ -166,7 +213,8 @@ class _Generation:
             fabric=self.fabric,
             log=self.log,
             quiet=self.quiet,
-            teacher=teacher,
+            teacher=self._loaded_teacher(),
+            stopwatch=self.stopwatch,
         )
         fitted = labelling.fit()
         about = _about(self.config, len(self.bank))
@@ -181,14 +229,16 @@ class _Generation:
         config, options, bank = self.config, self.config.stage2, self.bank
         size = options.size or config.size
         if size != (config.stage1.size or config.size):
-            bank = photo_bank(bank.photos, self.cache, config, size, quiet=self.quiet)
-        state = TrainingState(self.folder.checkpoints / "stage2.pt")
+            bank = _decoded(bank.photos, self.cache, config, size, self.log, self.stopwatch, quiet=self.quiet)
+            refuse_changed(self.bank)
         label_folder = self.folder.checkpoints / "labels"
-        if not state.path.is_file():
-            labels = (read_label(target, (size, size)) for target in mirror(bank.photos, self.folder.labels))
+        state = TrainingState(self.folder.checkpoints / "stage2.pt", partial(LabelBank.check, label_folder))
+        if not state.usable():
+            labels = (self._label(target, size) for target in mirror(bank.photos, self.folder.labels))
             LabelBank.create(label_folder, labels, count=len(bank), size=size)
         detector = self._initial_detector()
-        stage = Stage2(bank, label_folder, options, config.labels, self.fabric, config.seed)
+        photos = TimedPhotos(bank, self.stopwatch)
+        stage = Stage2(photos, label_folder, options, config.labels, self.fabric, config.seed, self.stopwatch)
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
         )
@@ -203,6 +253,26 @@ class _Generation:
         }
         about = _about(config, len(bank)) | {"size": str(size)} | supervision
         save_detector(self.folder.detector, detector, half=True, metadata=about)
+
+    @property
+    def _labels_done(self) -> Path:
+        return self.folder.checkpoints / "labels.done"
+
+    def _label(self, target: Path, size: int) -> NDArray[np.uint8]:
+        """A square label; one that is damaged is deleted, so that a resumed run writes it again."""
+        try:
+            return read_label(target, (size, size))
+        except ImageError:
+            target.unlink(missing_ok=True)
+            self._labels_done.unlink()
+            raise
+
+    def _loaded_teacher(self) -> Detector | None:
+        if self.teacher is None:
+            return None
+        network = TorchNetwork.load(self.teacher, device=self.config.device)
+        self.stopwatch.watch(network.network.encoder, "encoder")
+        return Detector(network)
 
     def _label_supervision(self) -> str:
         """What the encoder of stage 1 had seen; unknown where given labels have no stage 1 beside them."""

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from act2sal import progress
 from act2sal.activation import ActivationNetwork, foreground_sign
+from act2sal.array_files import create_array
 from act2sal.config import Stage1Config
 from act2sal.encoders import Encoder
 from act2sal.images import read_photo
 from act2sal.photo_batches import to_batch
 from act2sal.stage1.features import Features
+from act2sal.stopwatch import OFF, Stopwatch
 
 
 def signed_logits(theta: Tensor, network: ActivationNetwork, config: Stage1Config) -> NDArray[np.float32]:
@@ -61,11 +63,15 @@ def cue_logits(
     *,
     fabric: Fabric,
     quiet: bool = False,
+    stopwatch: Stopwatch = OFF,
 ) -> NDArray[np.float32]:
     """Signed activation maps of all photos (Eq. 3 and 5), written to `path` (.npy) and memory-mapped.
 
     Returns:
         (N, h, w) float32 logits, positive on the foreground.
+
+    Raises:
+        OSError: the disk is full.
     """
     network.eval()
     cues: NDArray[np.float32] | None = None
@@ -76,12 +82,14 @@ def cue_logits(
     ):
         for start in range(0, len(features), batch):
             indices = range(start, min(start + batch, len(features)))
-            with fabric.autocast():
-                theta = network(features.read(indices)).theta.float()
-            signed = signed_logits(theta, network, config)
+            with stopwatch.part("waiting"):
+                encoded = features.read(indices)
+            with stopwatch.part("heads"):
+                with fabric.autocast():
+                    theta = network(encoded).theta.float()
+                signed = signed_logits(theta, network, config)
             if cues is None:
-                shape = (len(features), *signed.shape[1:])
-                cues = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+                cues = create_array(path, np.float32, (len(features), *signed.shape[1:]))
             cues[start : indices.stop] = signed
             advance(len(indices))
     assert cues is not None
