@@ -14,7 +14,7 @@ from act2sal.checkpoint import load_stage1
 from act2sal.config import ConfigError, TrainConfig
 from act2sal.datasets import DatasetError
 from act2sal.errors import CheckpointError
-from act2sal.images import read_photo, write_gray_png
+from act2sal.images import ImageError, read_photo, write_gray_png
 from act2sal.labelling import initial_encoder, label, read_label
 from act2sal.pipeline import train
 from act2sal.training_state import TrainingState
@@ -178,7 +178,7 @@ def test_a_photo_that_vanishes_on_the_way_is_named(
         return write(*arguments, **options)
 
     monkeypatch.setattr(labelling, "write_labels", vanishing)
-    with pytest.raises(DatasetError, match=r"scene0003\.jpg: .*could be read"):
+    with pytest.raises(ImageError, match=r"scene0003\.jpg: vanished or changed while it was in use"):
         label(photos, tmp_path / "labels", TrainConfig(device="cpu"), run=trained, quiet=True)
 
 

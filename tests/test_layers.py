@@ -13,6 +13,7 @@ PACKAGE = Path(act2sal.__file__).parent
 LAYERS = {
     0: {
         "allocator",
+        "array_files",
         "compiled",
         "config",
         "datasets",

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from act2sal.array_files import ArrayFileError
 from act2sal.rectify import (
     LabelBank,
     LabelBankError,
@@ -88,6 +89,15 @@ def test_bank_keeps_what_it_was_given(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read[:, 0].numpy(), array[[3, 0]])
 
 
+def run_epoch(bank: LabelBank) -> None:
+    for index in range(len(bank)):
+        bank.write([index], bank.read([index]) // 2)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_an_epoch_reads_old_labels_while_it_writes_new_ones(tmp_path: Path) -> None:
     bank = bank_of(tmp_path, labels())
     before = everything(bank)
@@ -99,7 +109,39 @@ def test_an_epoch_reads_old_labels_while_it_writes_new_ones(tmp_path: Path) -> N
     assert bank.epoch == 1
     assert bank.read([1, 4]).unique().tolist() == [9]
     assert everything(bank)[0] == before[0]
-    assert [path.name for path in tmp_path.iterdir()] == ["labels_0001.npy"]
+    assert names(tmp_path) == ["labels_0000.npy", "labels_0001.npy"]
+
+
+def test_the_epoch_before_stays_and_older_ones_go(tmp_path: Path) -> None:
+    bank = bank_of(tmp_path, labels())
+    contents = []
+    for written in (True, False, True, True):
+        contents.append(everything(bank))
+        if written:
+            run_epoch(bank)
+        bank.finish()
+        bank.commit()
+        assert everything(LabelBank(tmp_path, epoch=bank.epoch)) == everything(bank)
+    assert names(tmp_path) == ["labels_0003.npy", "labels_0004.npy"]
+    assert everything(LabelBank(tmp_path, epoch=3)) == contents[3]
+    assert names(tmp_path) == ["labels_0003.npy"]
+
+
+def test_a_byte_that_changed_is_noticed(tmp_path: Path) -> None:
+    bank = bank_of(tmp_path, labels())
+    run_epoch(bank)
+    bank.finish()
+    bank.commit()
+    LabelBank.check(tmp_path, 1)
+    file = tmp_path / "labels_0001.npy"
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArrayFileError, match=r"labels_0001\.npy is damaged"):
+        LabelBank.check(tmp_path, 1)
+    LabelBank.check(tmp_path, 0)
+    with pytest.raises(LabelBankError, match="holds no labels for epoch 0"):
+        LabelBank.check(tmp_path / "nowhere", 0)
 
 
 def test_an_epoch_without_writes_keeps_the_file(tmp_path: Path) -> None:
@@ -119,11 +161,6 @@ def test_written_labels_need_finish_before_commit(tmp_path: Path) -> None:
         bank.commit()
 
 
-def run_epoch(bank: LabelBank) -> None:
-    for index in range(len(bank)):
-        bank.write([index], bank.read([index]) // 2)
-
-
 @pytest.mark.parametrize("point", ["writing", "finished", "committed"])
 def test_reopening_at_the_saved_epoch_is_exact(tmp_path: Path, point: str) -> None:
     """Whatever had happened to the bank, the epoch that the checkpoint names begins with the same labels."""
@@ -141,7 +178,7 @@ def test_reopening_at_the_saved_epoch_is_exact(tmp_path: Path, point: str) -> No
         return
     again = LabelBank(tmp_path, epoch=1)
     assert everything(again) == second
-    assert [path.name for path in tmp_path.iterdir()] == ["labels_0001.npy"]
+    assert names(tmp_path) == ["labels_0000.npy", "labels_0001.npy"]
 
 
 KILLED = """
@@ -184,7 +221,7 @@ def test_bank_errors_name_the_place(tmp_path: Path) -> None:
     (tmp_path / "labels_0003.npy").write_bytes(b"no array")
     with pytest.raises(LabelBankError, match="holds no labels for epoch 2"):
         LabelBank(tmp_path, epoch=2)
-    with pytest.raises(LabelBankError, match=r"labels_0003.npy is no label bank"):
+    with pytest.raises(ArrayFileError, match=r"labels_0003.npy is damaged"):
         LabelBank(tmp_path, epoch=3)
 
 

@@ -1,6 +1,7 @@
 """Batches, flips, learning rates, generators and checkpoints: what makes a resumed run exact."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from act2sal.errors import InputError
 from act2sal.training_state import (
     TrainingState,
     batches,
@@ -108,7 +110,102 @@ def test_a_saved_state_gives_back_the_epoch_and_leaves_no_other_file(tmp_path: P
     state.save(3, network, optimizer)
     state.save(4, network, optimizer)
     assert state.restore(network, optimizer) == 4
-    assert [path.name for path in state.path.parent.iterdir()] == ["state.pt"]
+    assert sorted(path.name for path in state.path.parent.iterdir()) == ["state.previous.pt", "state.pt"]
+
+
+def saved_twice(folder: Path, check: Callable[[int], None] = lambda _: None) -> TrainingState:
+    """A state whose weight is 3 after epoch 3 and 4 after epoch 4."""
+    state = TrainingState(folder / "state.pt", check)
+    network = nn.Linear(1, 1)
+    for epoch in (3, 4):
+        nn.init.constant_(network.weight, epoch)
+        state.save(epoch, network, torch.optim.AdamW(network.parameters()))
+    return state
+
+
+def restored(state: TrainingState) -> tuple[int, float]:
+    """The epoch and the weight; -1 where the network was left as it was."""
+    network = nn.Linear(1, 1)
+    nn.init.constant_(network.weight, -1)
+    return state.restore(network, torch.optim.AdamW(network.parameters())), network.weight.item()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30, 0.5, 0.9, -1])
+def test_of_a_file_that_is_cut_the_one_before_is_used(
+    kept: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = saved_twice(tmp_path)
+    whole = state.path.read_bytes()
+    state.path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    assert restored(state) == (3, 3)
+    assert caplog.messages == [f"{tmp_path}/state.pt is damaged; going on from epoch 3"]
+    assert restored(state) == (3, 3)
+    assert len(caplog.messages) == 1
+    assert state.usable()
+
+
+def test_any_byte_that_changed_is_noticed_or_harmless(tmp_path: Path) -> None:
+    state = saved_twice(tmp_path)
+    whole, before = state.path.read_bytes(), state.previous.read_bytes()
+    noticed = 0
+    for place in range(0, len(whole), 3):
+        state.previous.write_bytes(before)
+        state.path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        found = restored(state)
+        assert found in ((4, 4), (3, 3)), f"byte {place}"
+        noticed += found == (3, 3)
+    assert noticed > 100
+
+
+def test_two_damaged_files_are_named_and_it_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = saved_twice(tmp_path)
+    for path in (state.path, state.previous):
+        path.write_bytes(b"no checkpoint")
+    assert restored(state) == (0, -1)
+    assert not state.usable()
+    assert caplog.messages == [
+        f"{tmp_path}/state.pt is damaged; beginning anew",
+        f"{tmp_path}/state.previous.pt is damaged; beginning anew",
+    ]
+
+
+def test_killed_between_the_two_renamings_the_one_before_is_used(tmp_path: Path) -> None:
+    state = saved_twice(tmp_path)
+    state.path.unlink()
+    assert restored(state) == (3, 3)
+
+
+def test_a_good_file_is_not_replaced_by_a_damaged_one(tmp_path: Path) -> None:
+    state = saved_twice(tmp_path)
+    state.path.write_bytes(b"no checkpoint")
+    network = nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW(network.parameters())
+    state.restore(network, optimizer)
+    state.save(4, network, optimizer)
+    state.path.unlink()
+    assert restored(state) == (3, 3)
+
+
+def test_an_epoch_whose_other_files_are_damaged_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check(epoch: int) -> None:
+        if epoch == 4:
+            raise InputError("labels of epoch 4 are damaged")
+
+    assert restored(saved_twice(tmp_path, check)) == (3, 3)
+    assert caplog.messages == ["labels of epoch 4 are damaged; going on from epoch 3"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    state = saved_twice(tmp_path)
+    network = nn.Linear(1, 1)
+    nn.init.constant_(network.bias, float("nan"))
+    with pytest.raises(FloatingPointError, match="the weights of state are no longer finite after epoch 5"):
+        state.save(5, network, torch.optim.AdamW(network.parameters()))
+    assert restored(state) == (4, 4)
 
 
 @pytest.mark.parametrize(

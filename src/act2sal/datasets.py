@@ -1,6 +1,5 @@
 """Folders of photos: find them, name their outputs, pair maps with masks, keep them decoded on disk."""
 
-import hashlib
 import json
 import logging
 import os
@@ -15,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.errors import InputError
-from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
+from act2sal.images import ImageError, naming, read_photo, resize_photo, write_atomic
 from act2sal.progress import Advance, bar
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 MIN_PHOTOS = 2
+
+PhotoState = list[str | int]
+"""Relative path of a photo, its bytes and its modification time in ns; -1 and -1 where there is no file."""
 
 _BANK_VERSION = 1
 _WINDOW = 64  # photos decoded before they are written
@@ -82,6 +84,11 @@ def find_photos(root: Path, limit: int | None = None, *, outside: Path | None = 
     return photos[:limit]
 
 
+def photo_states(photos: Sequence[Photo]) -> list[PhotoState]:
+    """What tells whether photos are the files that they were."""
+    return [[photo.relative.as_posix(), *_state(photo.path)] for photo in photos]
+
+
 def label_path(out: Path, relative: Path) -> Path:
     """`out/a/b.png` for `a/b.jpg`. For photos that may share a stem use `mirror`."""
     return Path(out) / relative.with_suffix(".png")
@@ -141,8 +148,8 @@ def pairs(maps: Path, masks: Path, *, ending: str = "") -> Pairing:
 class PhotoBank(Sequence[NDArray[np.uint8]]):
     """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a file of all of them.
 
-    `size` is S. `photos`, `original_sizes` (height, width) and the squares share their order; `failures` are the
-    photos that could not be read; `key` changes with the size, the names and the files. `build_photo_bank` makes one.
+    `size` is S. `photos`, their `states`, `original_sizes` (height, width) and the squares share their order;
+    `failures` are the photos that could not be read. `build_photo_bank` makes one.
     """
 
     def __init__(
@@ -152,17 +159,22 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
         size: int,
         photos: list[Photo],
         original_sizes: list[tuple[int, int]],
+        states: list[PhotoState],
         failures: list[Failure],
-        key: str,
     ) -> None:
         self.pixel_file, self.size = pixel_file, size
         self.photos = photos
         self.original_sizes = original_sizes
+        self.states = states
         self.failures = failures
-        self.key = key
 
     def __len__(self) -> int:
         return len(self.photos)
+
+    def changed(self) -> list[int]:
+        """Indices of the photos whose files are no longer those that were decoded."""
+        pairs = zip(photo_states(self.photos), self.states, strict=True)
+        return [index for index, (now, then) in enumerate(pairs) if now != then]
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:  # type: ignore[override]
         """A copy of square `index`; read anew, as mapped pages would count as memory of the process."""
@@ -175,20 +187,15 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
 
 @dataclass
 class _Index:
-    """Contents of a bank: its photos (name, bytes, mtime in ns); for those done (H, W) or why it failed."""
+    """Contents of a bank: its photos; for those done (H, W) or why it failed."""
 
     size: int
-    entries: list[list[str | int]]
+    entries: list[PhotoState]
     outcomes: list[list[int] | str] = field(default_factory=list)
 
     def rows(self) -> int:
         """Squares in the pixel file."""
         return sum(not isinstance(outcome, str) for outcome in self.outcomes)
-
-    def key(self) -> str:
-        """Digest of what the bank was asked for and what became of it."""
-        content = json.dumps([_BANK_VERSION, self.size, self.entries, self.outcomes])
-        return hashlib.sha256(content.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
         content = {"version": _BANK_VERSION, "size": self.size, "entries": self.entries}
@@ -217,7 +224,7 @@ def build_photo_bank(
     Raises DatasetError: fewer than two readable photos. OSError: the disk is full.
     """
     folder = Path(folder)
-    index = _Index(size, [[p.relative.as_posix(), *_state(p.path)] for p in photos])
+    index = _Index(size, photo_states(photos))
     index.continue_from(folder / "index.json")
     pixel_file = folder / "photos.u8"
     row_bytes = size * size * 3
@@ -245,7 +252,8 @@ def _fill(
     every = max(_WINDOW, len(photos) // _CHECKPOINTS)
     unsaved = 0
     pending = iter(photos[len(index.outcomes) :])
-    with (folder / "photos.u8").open("ab") as target, ThreadPoolExecutor(workers or _cores()) as pool:
+    file = folder / "photos.u8"
+    with naming(file), file.open("ab") as target, ThreadPoolExecutor(workers or _cores()) as pool:
         target.truncate(index.rows() * index.size * index.size * 3)
         while window := list(islice(pending, _WINDOW)):
             for loaded in pool.map(load, window):
@@ -265,13 +273,14 @@ def _fill(
 
 
 def _open(photos: Sequence[Photo], pixel_file: Path, index: _Index) -> PhotoBank:
-    readable, sizes, failures = [], [], []
-    for photo, outcome in zip(photos, index.outcomes, strict=True):
+    readable, sizes, states, failures = [], [], [], []
+    for photo, state, outcome in zip(photos, index.entries, index.outcomes, strict=True):
         if isinstance(outcome, str):
             failures.append(Failure(photo, outcome))
         else:
             readable.append(photo)
             sizes.append((outcome[0], outcome[1]))
+            states.append(state)
     if len(readable) < MIN_PHOTOS:
         raise DatasetError(_too_few(len(photos), failures))
     return PhotoBank(
@@ -279,8 +288,8 @@ def _open(photos: Sequence[Photo], pixel_file: Path, index: _Index) -> PhotoBank
         size=index.size,
         photos=readable,
         original_sizes=sizes,
+        states=states,
         failures=failures,
-        key=index.key(),
     )
 
 

@@ -12,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from act2sal.errors import FileError
+
 SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 178_956_970  # where Pillow itself takes a file for a decompression bomb
+
+TEMPORARY = ".tmp-"
+"""How the names of files that are being written begin; a process that was killed leaves them."""
 
 ORIENTATION_TAG = 0x0112  # of EXIF
 _TRANSPOSE = {
@@ -31,7 +36,7 @@ _TRANSPOSE = {
 _WARNING_LOCK = threading.Lock()
 
 
-class ImageError(Exception):
+class ImageError(FileError):
     """A photo that cannot be read: `path`, and in `reason` one line that says why."""
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -87,9 +92,21 @@ def write_gray_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to a temporary file beside `path`, then rename it; folders are made."""
-    with written_whole(path) as temporary:
+    """Write `content` to a temporary file beside `path`, then rename it; folders are made.
+
+    Raises OSError: it cannot be written; the error names `path`.
+    """
+    with naming(path), written_whole(path) as temporary:
         temporary.write_bytes(content)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of the body, which only works on the file `path`, names that file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 @contextmanager
@@ -100,7 +117,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{os.getpid()}-{threading.get_ident()}{path.suffix}"
+    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{threading.get_ident()}{path.suffix}"
     try:
         yield temporary
         temporary.replace(path)

@@ -1,6 +1,7 @@
 """From photos to pseudo labels: encoder features, stage 1, its rounds of self-training, Eq. 6."""
 
 import hashlib
+import logging
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from act2sal.activation import ActivationNetwork
 from act2sal.allocator import keep_freed_memory
+from act2sal.array_files import ArrayFileError, check, create_array, open_array, seal
 from act2sal.checkpoint import load_stage1
 from act2sal.config import ConfigError, Stage1Config, Stage2Config, TrainConfig, load_toml, to_toml
 from act2sal.datasets import (
@@ -27,7 +29,7 @@ from act2sal.datasets import (
 )
 from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
-from act2sal.images import read_photo, resize_photo, write_atomic
+from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
 from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage1 import (
@@ -44,6 +46,8 @@ from act2sal.stage1 import (
 )
 from act2sal.teacher import predicted_logits
 from act2sal.training_state import EpochLog, LogRow, TrainingState
+
+logger = logging.getLogger("act2sal")
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,13 @@ class Labelling:
             Signed cues, (h, w) float32 of every photo, and the paths of the labels.
 
         Raises:
+            ImageError: a photo vanished or changed after it was decoded; its label is not kept.
             DatasetError: a photo can no longer be read.
+            OSError: the disk is full.
         """
         cues = self._cues(source)
         targets = mirror(self.bank.photos, out)
+        kept = {target for target in targets if resume and target.is_file()}
         started = time.perf_counter()
         failures = write_labels(
             [photo.path for photo in self.bank.photos],
@@ -119,6 +126,10 @@ class Labelling:
             resume=resume,
             quiet=self.quiet,
         )
+        for index in self.bank.changed():
+            if targets[index] not in kept:
+                targets[index].unlink(missing_ok=True)
+        refuse_changed(self.bank)
         if failures:
             raise DatasetError(f"{failures[0]} (it could be read when the features were computed)")
         self.log({"stage": phase, "epoch": 0, "seconds": time.perf_counter() - started})
@@ -171,14 +182,14 @@ class Labelling:
         options, seed = self.config.stage1, self.config.seed
         network = activation_network(features, options, seed=seed + number, boundary="affine")
         file = self.cache / f"round-{number}.npy"
-        if not file.is_file():
+        if not _whole(file):
             with torch.inference_mode():
                 height, width = network(features.read([0])).theta.shape[-2:]
             self._write_round_labels(file, before, (height, width), f"labels of round {number - 1}")
         return fit_on_labels(
             network,
             features,
-            np.load(file, mmap_mode="r"),
+            open_array(file),
             options,
             round_number=number,
             seed=seed,
@@ -195,10 +206,10 @@ class Labelling:
         folder = file.with_suffix("")
         _, targets = self.write(source, folder, phase=phase, resume=True)
         partial = file.with_suffix(".partial")
-        grid = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(targets), *size))
+        grid = create_array(partial, np.uint8, (len(targets), *size))
         for row, target in zip(grid, targets, strict=True):
             row[:] = read_label(target, size)
-        grid.flush()
+        seal(grid)
         partial.replace(file)
         if not self.config.keep_cache:
             shutil.rmtree(folder)
@@ -227,6 +238,8 @@ def label(
 
     Raises:
         DatasetError: as `pipeline.train`, or a label would replace a photo.
+        ImageError: a photo vanished or changed on the way.
+        OSError: the disk is full.
         EncoderError, WeightsError, FloatingPointError: as `pipeline.train`.
         CheckpointError, ConfigError: `run` holds no stage 1.
     """
@@ -264,6 +277,18 @@ def photo_bank(
     return build_photo_bank(photos, folder, size=side, workers=config.workers or None, quiet=quiet)
 
 
+def refuse_changed(bank: PhotoBank) -> None:
+    """Make sure that the photos are still the files that were decoded.
+
+    Raises:
+        ImageError: one of them vanished or changed.
+    """
+    changed = bank.changed()
+    if changed:
+        reason = "vanished or changed while it was in use; put back as it was, the work can go on"
+        raise ImageError(bank.photos[changed[0]].path, reason)
+
+
 def initial_encoder(stage: Stage1Config | Stage2Config, config: TrainConfig) -> Encoder:
     """The encoder that a stage starts from; weights that are `random` are drawn from the seed.
 
@@ -278,6 +303,18 @@ def initial_encoder(stage: Stage1Config | Stage2Config, config: TrainConfig) -> 
 def read_label(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """A label's PNG resized to `size` = (height, width): uint8 0..255."""
     return resize_photo(read_photo(path), size)[..., 0]
+
+
+def _whole(file: Path) -> bool:
+    """Whether the labels of a round are there; a damaged file is named in a warning."""
+    try:
+        check(file)
+    except FileNotFoundError:
+        return False
+    except ArrayFileError as error:
+        logger.warning("%s; its labels are made anew", error)
+        return False
+    return True
 
 
 def _cachable(options: Stage1Config) -> bool:

@@ -1,8 +1,11 @@
 """The whole of A2S in one run directory: photos -> pseudo labels -> detector and report."""
 
+import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -12,7 +15,7 @@ from lightning_fabric import Fabric
 
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
-from act2sal.datasets import PhotoBank, find_photos, mirror
+from act2sal.datasets import Photo, PhotoBank, PhotoState, find_photos, mirror, photo_states
 from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
@@ -25,6 +28,7 @@ from act2sal.labelling import (
     make_fabric,
     photo_bank,
     read_label,
+    refuse_changed,
 )
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
@@ -65,14 +69,16 @@ def train(
         DatasetError: fewer than two readable photos.
         CheckpointError: the teacher is no detector's file.
         EncoderError, WeightsError: no such encoder, or weights that do not fit it.
-        FloatingPointError: a loss is no longer finite.
+        ImageError: a photo vanished or changed on the way.
+        FloatingPointError: a loss or a weight is no longer finite.
+        OSError: the disk is full; with `resume` the run goes on once there is room.
     """
     found = find_photos(photos, config.limit, outside=out)
     teacher = _first_teacher(config)
     with RunDirectory.open(out, config, resume=resume, overwrite=overwrite) as run:
         fabric = make_fabric(config)
+        _check_photos(run, found)
         bank = photo_bank(found, run.cache, config, config.stage1.size, quiet=quiet)
-        _check_photos(run, bank)
         failures = [str(failure) for failure in bank.failures]
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
@@ -107,14 +113,23 @@ def _first_teacher(config: TrainConfig) -> Path | None:
     return file
 
 
-def _check_photos(run: RunDirectory, bank: PhotoBank) -> None:
+def _check_photos(run: RunDirectory, photos: Sequence[Photo]) -> None:
     """Refuse to go on with other photos than those that the labels and checkpoints of the run belong to."""
-    file = run.checkpoints / "photos.key"
-    if file.is_file() and file.read_text(encoding="ascii") != bank.key:
-        raise RunError(
-            f"the photos are no longer those that {run.path} was started with; --overwrite starts anew"
-        )
-    write_atomic(file, bank.key.encode("ascii"))
+    file, now = run.checkpoints / "photos.json", photo_states(photos)
+    if file.is_file():
+        then = json.loads(file.read_text(encoding="utf-8"))
+        other = sorted({str(name) for name, *_ in (*_not_in(then, now), *_not_in(now, then))})
+        if other:
+            raise RunError(
+                f"the photos are no longer those that {run.path} was started with: {other[0]} is new, missing or "
+                f"changed, {len(other)} in all; put back what changed, or start anew with --overwrite"
+            )
+    write_atomic(file, json.dumps(now).encode())
+
+
+def _not_in(states: Sequence[PhotoState], others: Sequence[PhotoState]) -> list[PhotoState]:
+    known = {tuple(state) for state in others}
+    return [state for state in states if tuple(state) not in known]
 
 
 def _with_generation(log: EpochLog, number: int) -> EpochLog:
@@ -181,9 +196,10 @@ class _Generation:
         size = options.size or config.size
         if size != (config.stage1.size or config.size):
             bank = photo_bank(bank.photos, self.cache, config, size, quiet=self.quiet)
-        state = TrainingState(self.folder.checkpoints / "stage2.pt")
+            refuse_changed(self.bank)
         label_folder = self.folder.checkpoints / "labels"
-        if not state.path.is_file():
+        state = TrainingState(self.folder.checkpoints / "stage2.pt", partial(LabelBank.check, label_folder))
+        if not state.usable():
             labels = (read_label(target, (size, size)) for target in mirror(bank.photos, self.folder.labels))
             LabelBank.create(label_folder, labels, count=len(bank), size=size)
         detector = self._initial_detector()

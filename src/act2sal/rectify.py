@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from act2sal.array_files import MappedArray, check, create_array, open_array, seal
 from act2sal.errors import InputError
 
 Refine = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
 
 
 class LabelBankError(InputError):
-    """The files of a label bank are missing or are no label bank; the message names the folder or file."""
+    """A label bank without the labels that are asked for; the message names the folder."""
 
 
 def rectify(label: Tensor, prob: Tensor, lam: float) -> Tensor:
@@ -86,11 +87,11 @@ class LabelBank:
 
     1. `finish()` completes the file of the next epoch; that of this epoch is still there;
     2. the loop saves its own checkpoint, which says that the epoch is over;
-    3. `commit()` deletes the older file and moves on.
+    3. `commit()` moves on, and deletes what neither this epoch nor the one before it needs.
 
-    Killed before 2, the run reopens the bank at this epoch, killed after it, at the next: both files are
-    there until then. An epoch without `write` (lambda = 1) makes no file; the old one stays in force. One
-    process at a time may write.
+    Killed before 2, the run reopens the bank at this epoch, killed after it, at the next; where the last
+    checkpoint turns out to be damaged, at the one before. An epoch without `write` (lambda = 1) makes no file;
+    the old one stays in force. Every file ends with a checksum. One process at a time may write.
     """
 
     def __init__(self, folder: Path, *, epoch: int = 0) -> None:
@@ -98,9 +99,10 @@ class LabelBank:
 
         Raises:
             LabelBankError: the folder has no labels for that epoch.
+            ArrayFileError: their file is cut off; `check` says whether it is whole.
         """
         self.folder = folder
-        self._next: np.memmap[tuple[int, ...], np.dtype[np.uint8]] | None = None
+        self._next: MappedArray | None = None
         self._open(epoch)
 
     @classmethod
@@ -113,19 +115,30 @@ class LabelBank:
 
         Raises:
             ValueError: `labels` are not `count`, or not of that size.
+            OSError: the disk is full.
         """
         folder.mkdir(parents=True, exist_ok=True)
         partial = _partial(folder)
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, size, size))
+        array = create_array(partial, np.uint8, (count, size, size))
         for row, label in zip(array, labels, strict=True):
             if label.shape != row.shape:
                 raise ValueError(f"a label of shape {label.shape} for a bank of side {size}")
             row[:] = label
-        array.flush()
+        seal(array)
         for path in _epoch_files(folder).values():
             path.unlink()
         partial.replace(_file(folder, 0))
         return cls(folder)
+
+    @staticmethod
+    def check(folder: Path, epoch: int) -> None:
+        """Read the labels of an epoch once, to see whether they are what was written.
+
+        Raises:
+            LabelBankError: the folder has no labels for that epoch.
+            ArrayFileError: bytes are missing or changed.
+        """
+        check(_in_force(folder, epoch))
 
     @property
     def epoch(self) -> int:
@@ -145,10 +158,13 @@ class LabelBank:
         return torch.from_numpy(self._labels[list(indices)][:, None])
 
     def write(self, indices: Sequence[int], labels: Tensor) -> None:
-        """Set the labels (B, 1, S, S) uint8 0..255 of the next epoch."""
+        """Set the labels (B, 1, S, S) uint8 0..255 of the next epoch.
+
+        Raises:
+            OSError: the disk has no room for them; only at the first labels of an epoch.
+        """
         if self._next is None:
-            path = _partial(self.folder)
-            self._next = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=self.shape)
+            self._next = create_array(_partial(self.folder), np.uint8, self.shape)
             self._written = np.zeros(len(self), dtype=bool)
         self._next[list(indices)] = labels[:, 0].cpu().numpy()
         self._written[list(indices)] = True
@@ -159,7 +175,7 @@ class LabelBank:
             return
         for index in np.flatnonzero(~self._written):
             self._next[index] = self._labels[index]
-        self._next.flush()
+        seal(self._next)
         self._next = None
         _partial(self.folder).replace(_file(self.folder, self._epoch + 1))
 
@@ -174,18 +190,13 @@ class LabelBank:
         self._open(self._epoch + 1)
 
     def _open(self, epoch: int) -> None:
-        files = _epoch_files(self.folder)
-        usable = [at for at in files if at <= epoch]
-        if not usable:
-            raise LabelBankError(f"{self.folder} holds no labels for epoch {epoch}")
-        newest = max(usable)
-        try:
-            self._labels: NDArray[np.uint8] = np.load(files[newest], mmap_mode="r")
-        except (ValueError, OSError) as error:
-            raise LabelBankError(f"{files[newest]} is no label bank: {error}") from error
+        newest = _in_force(self.folder, epoch)
+        self._labels: NDArray[np.uint8] = open_array(newest)
         self._epoch = epoch
+        files = _epoch_files(self.folder)
+        before = max((at for at in files if at < epoch), default=None)
         for at, path in files.items():
-            if at != newest:
+            if path != newest and at != before:
                 path.unlink()
         _partial(self.folder).unlink(missing_ok=True)
 
@@ -196,6 +207,15 @@ def _partial(folder: Path) -> Path:
 
 def _file(folder: Path, epoch: int) -> Path:
     return folder / f"labels_{epoch:04d}.npy"
+
+
+def _in_force(folder: Path, epoch: int) -> Path:
+    """The file that holds the labels of an epoch."""
+    files = _epoch_files(folder)
+    usable = [at for at in files if at <= epoch]
+    if not usable:
+        raise LabelBankError(f"{folder} holds no labels for epoch {epoch}")
+    return files[max(usable)]
 
 
 def _epoch_files(folder: Path) -> dict[int, Path]:

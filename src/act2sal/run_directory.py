@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from act2sal.config import TrainConfig, load_toml, to_toml
 from act2sal.errors import InputError
-from act2sal.images import write_atomic
+from act2sal.images import TEMPORARY, write_atomic
 from act2sal.stage1 import clear_all_but_features
 from act2sal.training_state import LogRow
 
@@ -131,6 +131,8 @@ class RunDirectory(GenerationFolder):
             raise RunError(
                 f"{self.path} holds a run already; --resume goes on with it, --overwrite replaces it"
             )
+        for left in self.path.rglob(f"{TEMPORARY}*"):  # by a process that was killed
+            left.unlink()
         if resume and not overwrite and self.config.is_file():
             self._check_same(config)
         else:
@@ -171,7 +173,7 @@ def _row_key(row: LogRow) -> tuple[float | int | str | None, ...]:
 def _refuse_foreign(path: Path) -> None:
     """Refuse a folder in which somebody else keeps files; a run is known by its lock file and its config."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    others = sorted(name for name in names if name != _LOCK and not name.startswith(".tmp-"))
+    others = sorted(name for name in names if name != _LOCK and not name.startswith(TEMPORARY))
     if others and not {_LOCK, "config.toml"} <= names:
         raise RunError(f"{path} holds other files ({others[0]}, ...); --out needs a new or empty folder")
 

@@ -90,6 +90,8 @@ class Stage2:
         network, optimizer = self.fabric.setup(detector, make_optimizer(detector, self.config))
         first = state.restore(network, optimizer)
         bank = LabelBank(self.bank_folder, epoch=first)
+        if first:
+            on_epoch(bank)  # a process that was killed may not have come to it
         network.train()
         for epoch in range(first, self.config.epochs):
             started = time.perf_counter()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
+from act2sal.array_files import create_array
 from act2sal.detect import Detector
 from act2sal.images import resize_photo
 from act2sal.photo_batches import PhotoSource, stack
@@ -33,9 +34,12 @@ def predicted_logits(
 
     Returns:
         (N, h, w) float32 logits, positive on the foreground, at a quarter of the detector's size.
+
+    Raises:
+        OSError: the disk is full.
     """
     side = detector.size // STRIDE
-    logits = np.lib.format.open_memmap(path, "w+", np.float32, (len(photos), side, side))
+    logits = create_array(path, np.float32, (len(photos), side, side))
     with progress.bar("teacher's maps", total=len(photos), quiet=quiet) as advance:
         for start in range(0, len(photos), BATCH):
             indices = range(start, min(start + BATCH, len(photos)))

@@ -1,16 +1,19 @@
 """Where a training loop stands: written after every epoch, read when a run goes on."""
 
 import io
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import nn
 
-from act2sal.images import write_atomic
+from act2sal.errors import CheckpointError, InputError
+from act2sal.images import naming, written_whole
 
 LogRow = Mapping[str, float | int | str]
 """What one epoch measured: stage, epoch (from 1; 0 for a phase without epochs), seconds, loss, ...; the generation
@@ -22,31 +25,94 @@ WARMUP = 0.1
 EpochLog = Callable[[LogRow], None]
 """Receives one row per epoch."""
 
+_LOGGER = logging.getLogger("act2sal")
+
+
+def _nothing_else(epoch: int) -> None:
+    """Nothing but the checkpoint belongs to an epoch."""
+
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Finished epochs of one loop in one file.
+    """Finished epochs of one loop in two files: the last one and, should that be damaged, the one before.
 
-    path: the file; it is replaced whole after every epoch.
+    path: of the last one, replaced whole after every epoch; check: raises an InputError where another file that
+    belongs to an epoch is damaged.
     """
 
     path: Path
+    check: Callable[[int], None] = _nothing_else
+
+    @property
+    def previous(self) -> Path:
+        """The file of the epoch before."""
+        return self.path.with_suffix(f".previous{self.path.suffix}")
 
     def save(self, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Record that `epoch` epochs are finished, with the weights and the optimiser as they are now."""
-        state = {"epoch": epoch, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        """Record that `epoch` epochs are finished, with the weights and the optimiser as they are now.
+
+        Raises:
+            FloatingPointError: a weight is not finite; the files stay as they are.
+            OSError: the disk is full; they stay, too.
+        """
+        weights = network.state_dict()
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+            message = f"the weights of {self.path.stem} are no longer finite after epoch {epoch}"
+            raise FloatingPointError(f"{message}; a lower learning rate may help")
         content = io.BytesIO()
-        torch.save(state, content)
-        write_atomic(self.path, content.getvalue())
+        torch.save({"epoch": epoch, "network": weights, "optimizer": optimizer.state_dict()}, content)
+        with naming(self.path), written_whole(self.path) as temporary:
+            temporary.write_bytes(content.getvalue())
+            if self.path.is_file():
+                self.path.replace(self.previous)
+
+    def usable(self) -> bool:
+        """Whether there is an epoch to go on from; damaged files are put aside as in `restore`."""
+        return self._newest() is not None
 
     def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """Put back what was saved last; returns the number of finished epochs, 0 where nothing was saved."""
-        if not self.path.is_file():
+        """Put back what was saved last; returns the number of finished epochs, 0 where nothing was saved.
+
+        A file that is damaged, or whose epoch does not pass `check`, is put aside and named in a warning, which says
+        from where the loop goes on.
+        """
+        state = self._newest()
+        if state is None:
             return 0
-        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["epoch"])
+
+    def _newest(self) -> dict[str, Any] | None:
+        """What the newest whole file holds."""
+        found, damages = None, []
+        for path in (self.path, self.previous):
+            if found is None and path.is_file():
+                try:
+                    found = _read(path)
+                    self.check(found["epoch"])
+                except InputError as error:
+                    found = None
+                    damages.append(error)
+                    path.replace(path.with_suffix(f".damaged{path.suffix}"))
+        how = "beginning anew" if found is None else f"going on from epoch {found['epoch']}"
+        for damage in damages:
+            _LOGGER.warning("%s; %s", damage, how)
+        return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds; a CheckpointError where the checksums of its zip archive say that it is damaged."""
+    content = io.BytesIO(path.read_bytes())
+    try:
+        with ZipFile(content) as archive:
+            if archive.testzip() is not None:
+                raise BadZipFile("a checksum does not match")
+        content.seek(0)
+        state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # zipfile and torch raise errors of many types on malformed bytes
+        raise CheckpointError(f"{path} is damaged") from error
+    return state
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

@@ -1,5 +1,6 @@
 """The `act2sal` command: finds the command, runs it, turns errors into one line and an exit status."""
 
+import errno
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -15,13 +16,16 @@ from act2sal.cli.commands import (
     train_command,
 )
 from act2sal.cli.status import OK, SOME_FAILED, WRONG_USAGE, error
-from act2sal.errors import InputError, MissingPackageError
+from act2sal.errors import FileError, InputError, MissingPackageError
 from act2sal.version import __version__
 
 TRAINING_PACKAGES = frozenset(
     {"lightning_fabric", "safetensors", "tensorboard", "timm", "torch", "torchvision"}
 )
 """What `pip install "act2sal[train]"` adds."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, a quota or a limit that is full."""
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (train_command, "train a detector on a folder of unlabelled photos"),
@@ -57,11 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f'act2sal {given[0]} needs PyTorch: pip install "act2sal[train]"', file=sys.stderr)
         return WRONG_USAGE
-    except (OSError, FloatingPointError) as reason:
+    except OSError as reason:
+        return error(_told(reason, given[0]), SOME_FAILED)
+    except (FloatingPointError, FileError) as reason:
         return error(str(reason), SOME_FAILED)
     except KeyboardInterrupt as reason:
         how_far = str(reason) or "interrupted"
-        return error(f"{how_far}; what was written stays{_how_to_go_on(given[0])}", SOME_FAILED)
+        return error(f"{how_far}{_how_to_go_on(given[0])}", SOME_FAILED)
 
 
 def _overview() -> str:
@@ -72,6 +78,14 @@ def _overview() -> str:
     )
 
 
+def _told(reason: OSError, command: str) -> str:
+    """One line on a file that cannot be read or written."""
+    what = reason.strerror or str(reason)
+    named = f"{reason.filename}: {what[:1].lower()}{what[1:]}" if reason.filename else what
+    return named + (_how_to_go_on(command) if reason.errno in NO_ROOM else "")
+
+
 def _how_to_go_on(command: str) -> str:
     flags = {"train": "--resume", "predict": "--skip-existing"}
-    return f"; the same command with {flags[command]} goes on" if command in flags else ""
+    how = f"; the same command with {flags[command]} goes on" if command in flags else ""
+    return f"; what was written stays{how}"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from act2sal import progress
 from act2sal.activation import ActivationNetwork, foreground_sign
+from act2sal.array_files import create_array
 from act2sal.config import Stage1Config
 from act2sal.encoders import Encoder
 from act2sal.images import read_photo
@@ -66,6 +67,9 @@ def cue_logits(
 
     Returns:
         (N, h, w) float32 logits, positive on the foreground.
+
+    Raises:
+        OSError: the disk is full.
     """
     network.eval()
     cues: NDArray[np.float32] | None = None
@@ -80,8 +84,7 @@ def cue_logits(
                 theta = network(features.read(indices)).theta.float()
             signed = signed_logits(theta, network, config)
             if cues is None:
-                shape = (len(features), *signed.shape[1:])
-                cues = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+                cues = create_array(path, np.float32, (len(features), *signed.shape[1:]))
             cues[start : indices.stop] = signed
             advance(len(indices))
     assert cues is not None
