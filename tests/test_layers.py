@@ -19,6 +19,7 @@ LAYERS = {
         "datasets",
         "encoding",
         "errors",
+        "event_file",
         "hardware",
         "image_inputs",
         "images",
