@@ -104,7 +104,7 @@ def test_missing_and_unknown_options_are_wrong_usage(arguments: Sequence[str], t
 def test_every_option_arrives(train: Called) -> None:
     assert status("train", "photos", "--out", "run", *tiny_arguments(), "--quiet") == 0
     assert train.arguments == (Path("photos"), Path("run"), tiny_config())
-    assert train.options == {"resume": False, "overwrite": False, "quiet": True}
+    assert train.options == {"resume": False, "overwrite": False, "quiet": True, "profile": False}
 
 
 def test_without_options_it_is_the_default_preset(train: Called) -> None:

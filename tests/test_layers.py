@@ -29,6 +29,7 @@ LAYERS = {
         "regions",
         "scenes",
         "sod_sets",
+        "stopwatch",
         "version",
     },
     1: {

@@ -39,6 +39,7 @@ def rows(run: Path) -> list[tuple[object, object]]:
 def test_a_run_holds_what_it_promises(trained: Path) -> None:
     assert (trained / "config.toml").read_text() == to_toml(tiny_config())
     assert rows(trained) == [
+        ("photos at 64 pixels", 0),
         ("features", 0),
         ("stage1", 1),
         ("stage1", 2),
@@ -210,7 +211,12 @@ def test_a_detector_can_be_trained_on_given_labels(trained: Path, scenes: Path, 
     """On those of an earlier run: the same detector, without its stage 1."""
     config = replace(tiny_config(), given_labels=str(trained / "labels"))
     train(scenes / "photos", tmp_path / "run", config, quiet=True)
-    assert rows(tmp_path / "run") == [("stage2", 1), ("stage2", 2), ("stage2", 3)]
+    assert rows(tmp_path / "run") == [
+        ("photos at 64 pixels", 0),
+        ("stage2", 1),
+        ("stage2", 2),
+        ("stage2", 3),
+    ]
     assert results(tmp_path / "run").keys() == results(trained).keys()
     ours, theirs = (
         load_detector(run / "detector.safetensors").state_dict() for run in (tmp_path / "run", trained)

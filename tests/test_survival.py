@@ -189,6 +189,16 @@ def test_damaged_checkpoints_and_labels_of_stage_1_are_made_again(command: Comma
     assert results(run) == results(trained)
 
 
+def test_a_damaged_label_is_written_again(unfinished: Command, trained: Path) -> None:
+    for path in (unfinished.run / "checkpoints").glob("stage2*"):
+        path.unlink()
+    label = unfinished.run / "labels" / "scene0004.png"
+    cut(label)
+    code, (line,) = unfinished("--resume")
+    assert (code, line.startswith(f"act2sal: {label}: ")) == (1, True)
+    unfinished.goes_on(trained)
+
+
 def test_a_loss_that_is_not_a_number_leaves_the_last_good_checkpoint(
     unfinished: Command, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from act2sal.datasets import (
 from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
+from act2sal.photo_batches import PhotoSource
 from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage1 import (
@@ -44,6 +44,7 @@ from act2sal.stage1 import (
     fit,
     fit_on_labels,
 )
+from act2sal.stopwatch import OFF, Stopwatch, TimedPhotos
 from act2sal.teacher import predicted_logits
 from act2sal.training_state import EpochLog, LogRow, TrainingState
 
@@ -73,7 +74,7 @@ class Labelling:
 
     bank: the photos at the size of stage 1; features: folder of the frozen features; cache: folder for what else can
     be computed again; checkpoints: folder for what cannot; log: receives a row per epoch and phase; teacher: a
-    detector whose predictions take the place of the cues of Eq. 1-5.
+    detector whose predictions take the place of the cues of Eq. 1-5; stopwatch: times the parts of the work.
     """
 
     bank: PhotoBank
@@ -85,6 +86,7 @@ class Labelling:
     log: EpochLog
     quiet: bool
     teacher: Detector | None = None
+    stopwatch: Stopwatch = OFF
 
     def fit(self) -> Fitted:
         """Fit stage 1 with its rounds of self-training, going on where an earlier call was stopped.
@@ -113,10 +115,10 @@ class Labelling:
             DatasetError: a photo can no longer be read.
             OSError: the disk is full.
         """
+        lap = self.stopwatch.lap()
         cues = self._cues(source)
         targets = mirror(self.bank.photos, out)
         kept = {target for target in targets if resume and target.is_file()}
-        started = time.perf_counter()
         failures = write_labels(
             [photo.path for photo in self.bank.photos],
             targets,
@@ -125,6 +127,7 @@ class Labelling:
             workers=self.config.workers or None,
             resume=resume,
             quiet=self.quiet,
+            stopwatch=self.stopwatch,
         )
         for index in self.bank.changed():
             if targets[index] not in kept:
@@ -132,34 +135,47 @@ class Labelling:
         refuse_changed(self.bank)
         if failures:
             raise DatasetError(f"{failures[0]} (it could be read when the features were computed)")
-        self.log({"stage": phase, "epoch": 0, "seconds": time.perf_counter() - started})
+        self.log({"stage": phase, "epoch": 0, **lap.row()})
         return cues, targets
 
     def _cues(self, source: Fitted | Detector) -> Sequence[NDArray[np.float32]]:
         options, file = self.config.stage1, self.cache / "cues.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(source, Detector):
-            return list(predicted_logits(source, self.bank, file, quiet=self.quiet))
+            with self.stopwatch.part("heads"):
+                return list(predicted_logits(source, self.timed_bank(), file, quiet=self.quiet))
         if options.cues_at_photo_size:
             paths = [photo.path for photo in self.bank.photos]
             return PhotoSizeCues(source.network, source.encoder, paths, options)
         cues = cue_logits(
-            source.network, source.features, options, file, fabric=self.fabric, quiet=self.quiet
+            source.network,
+            source.features,
+            options,
+            file,
+            fabric=self.fabric,
+            quiet=self.quiet,
+            stopwatch=self.stopwatch,
         )
         return list(cues)
+
+    def timed_bank(self) -> PhotoSource:
+        """The photos; reading them is timed."""
+        return TimedPhotos(self.bank, self.stopwatch)
 
     def _features(self) -> tuple[Encoder, Features]:
         options = self.config.stage1
         encoder = initial_encoder(options, self.config)
         self.fabric.to_device(encoder)
+        self.stopwatch.watch(encoder, "encoder")
         if not _cachable(options):
-            return encoder, LiveFeatures(encoder, self.bank, self.fabric.device, mirror=options.mirror)
-        started = time.perf_counter()
+            return encoder, LiveFeatures(
+                encoder, self.timed_bank(), self.fabric.device, mirror=options.mirror
+            )
+        lap = self.stopwatch.lap()
         features = _frozen_features(freeze(encoder), self)
         budget = budget_in_bytes(self.config.cache_size, self.features)
         features.keep(self.features, budget, mirrored=options.flip or options.rounds > 0, quiet=self.quiet)
-        seconds = time.perf_counter() - started
-        self.log({"stage": "features", "epoch": 0, "seconds": seconds, "device": str(self.fabric.device)})
+        self.log({"stage": "features", "epoch": 0, **lap.row(), "device": str(self.fabric.device)})
         return encoder, features
 
     def _first_fit(self, features: Features) -> ActivationNetwork:
@@ -175,6 +191,7 @@ class Labelling:
             state=TrainingState(self.checkpoints / "stage1.pt"),
             log=self.log,
             quiet=self.quiet,
+            stopwatch=self.stopwatch,
         )
 
     def _round(self, number: int, features: Features, before: Fitted | Detector) -> ActivationNetwork:
@@ -197,6 +214,7 @@ class Labelling:
             state=TrainingState(self.checkpoints / f"{file.stem}.pt"),
             log=self.log,
             quiet=self.quiet,
+            stopwatch=self.stopwatch,
         )
 
     def _write_round_labels(
@@ -336,7 +354,7 @@ def _frozen_features(encoder: Encoder, labelling: Labelling) -> FrozenFeatures:
     options = labelling.config.stage1
     return FrozenFeatures(
         encoder,
-        labelling.bank,
+        labelling.timed_bank(),
         fabric=labelling.fabric,
         precision=options.precision,
         mirror=options.mirror,

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
@@ -20,7 +21,7 @@ from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
 from act2sal.given_labels import copy_labels
-from act2sal.images import write_atomic
+from act2sal.images import ImageError, write_atomic
 from act2sal.labelling import (
     Labelling,
     Outcome,
@@ -36,6 +37,7 @@ from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
 from act2sal.samples import Samples
 from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage2 import Stage2
+from act2sal.stopwatch import Stopwatch, TimedPhotos
 from act2sal.torch_network import TorchNetwork
 from act2sal.training_state import EpochLog, TrainingState
 from act2sal.version import __version__
@@ -53,6 +55,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
+    profile: bool = False,
 ) -> Outcome:
     """Train a detector on the photos in a folder, into the run directory `out` (A2S, both stages).
 
@@ -63,6 +66,7 @@ def train(
         resume: go on with the run in `out`; starts one where there is none.
         overwrite: replace the run in `out`.
         quiet: no progress bars.
+        profile: measure where the time goes, for log and report. On a GPU this waits for every part to end.
 
     Raises:
         RunError: `out` cannot be used so, or the run in it was started with other photos.
@@ -78,7 +82,8 @@ def train(
     with RunDirectory.open(out, config, resume=resume, overwrite=overwrite) as run:
         fabric = make_fabric(config)
         _check_photos(run, found)
-        bank = photo_bank(found, run.cache, config, config.stage1.size, quiet=quiet)
+        stopwatch = _stopwatch(fabric, running=profile)
+        bank = _decoded(found, run.cache, config, config.stage1.size, run.log, stopwatch, quiet=quiet)
         failures = [str(failure) for failure in bank.failures]
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
@@ -87,7 +92,9 @@ def train(
                     logger.info("generation %d of %d", number, config.generations)
                 log = run.log if config.generations == 1 else _with_generation(run.log, number)
                 given = config.given_labels if number == 1 else None
-                _Generation(folder, run.cache, bank, config, fabric, log, teacher, given, quiet).train()
+                _Generation(
+                    folder, run.cache, bank, config, fabric, log, teacher, given, quiet, stopwatch
+                ).train()
             teacher = folder.detector
         supervision = read_supervision(run.detector)
         write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
@@ -101,6 +108,31 @@ def read_supervision(detector: Path) -> dict[str, str]:
     """What the encoders behind a detector's file had seen: {"stage 1 encoder": "ImageNet labels", ...}."""
     about = read_metadata(detector)
     return {f"{stage} encoder": about[f"{stage} supervision"] for stage in ("stage 1", "stage 2")}
+
+
+def _stopwatch(fabric: Fabric, *, running: bool) -> Stopwatch:
+    """A stopwatch that waits for the device of the fabric where parts begin and end."""
+    if fabric.device.type == "cuda":
+        return Stopwatch(running=running, synchronise=torch.cuda.synchronize)
+    return Stopwatch(running=running)
+
+
+def _decoded(
+    photos: Sequence[Photo],
+    cache: Path,
+    config: TrainConfig,
+    size: int | None,
+    log: EpochLog,
+    stopwatch: Stopwatch,
+    *,
+    quiet: bool,
+) -> PhotoBank:
+    """`photo_bank`, logged."""
+    lap = stopwatch.lap()
+    with stopwatch.part("decode"):
+        bank = photo_bank(photos, cache, config, size, quiet=quiet)
+    log({"stage": f"photos at {bank.size} pixels", "epoch": 0, **lap.row()})
+    return bank
 
 
 def _first_teacher(config: TrainConfig) -> Path | None:
@@ -153,6 +185,7 @@ class _Generation:
     teacher: Path | None
     given: str | None
     quiet: bool
+    stopwatch: Stopwatch
 
     def train(self) -> None:
         """Write the labels and the detector, going on where an earlier call was stopped."""
@@ -163,14 +196,13 @@ class _Generation:
 
     def _write_labels(self, samples: Samples) -> None:
         """Write stage1.safetensors and labels/, unless an earlier call did."""
-        finished = self.folder.checkpoints / "labels.done"
+        finished = self._labels_done
         if finished.is_file():
             return
         if self.given is not None:
             samples.labels(copy_labels(self.bank.photos, Path(self.given), self.folder))
             write_atomic(finished, b"")
             return
-        teacher = None if self.teacher is None else Detector.load(self.teacher, device=self.config.device)
         labelling = Labelling(
             bank=self.bank,
             features=self.cache / FEATURES,
@@ -180,7 +212,8 @@ class _Generation:
             fabric=self.fabric,
             log=self.log,
             quiet=self.quiet,
-            teacher=teacher,
+            teacher=self._loaded_teacher(),
+            stopwatch=self.stopwatch,
         )
         fitted = labelling.fit()
         about = _about(self.config, len(self.bank))
@@ -195,15 +228,16 @@ class _Generation:
         config, options, bank = self.config, self.config.stage2, self.bank
         size = options.size or config.size
         if size != (config.stage1.size or config.size):
-            bank = photo_bank(bank.photos, self.cache, config, size, quiet=self.quiet)
+            bank = _decoded(bank.photos, self.cache, config, size, self.log, self.stopwatch, quiet=self.quiet)
             refuse_changed(self.bank)
         label_folder = self.folder.checkpoints / "labels"
         state = TrainingState(self.folder.checkpoints / "stage2.pt", partial(LabelBank.check, label_folder))
         if not state.usable():
-            labels = (read_label(target, (size, size)) for target in mirror(bank.photos, self.folder.labels))
+            labels = (self._label(target, size) for target in mirror(bank.photos, self.folder.labels))
             LabelBank.create(label_folder, labels, count=len(bank), size=size)
         detector = self._initial_detector()
-        stage = Stage2(bank, label_folder, options, config.labels, self.fabric, config.seed)
+        photos = TimedPhotos(bank, self.stopwatch)
+        stage = Stage2(photos, label_folder, options, config.labels, self.fabric, config.seed, self.stopwatch)
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
         )
@@ -215,6 +249,26 @@ class _Generation:
         }
         about = _about(config, len(bank)) | {"size": str(size)} | supervision
         save_detector(self.folder.detector, detector, half=True, metadata=about)
+
+    @property
+    def _labels_done(self) -> Path:
+        return self.folder.checkpoints / "labels.done"
+
+    def _label(self, target: Path, size: int) -> NDArray[np.uint8]:
+        """A square label; one that is damaged is deleted, so that a resumed run writes it again."""
+        try:
+            return read_label(target, (size, size))
+        except ImageError:
+            target.unlink(missing_ok=True)
+            self._labels_done.unlink()
+            raise
+
+    def _loaded_teacher(self) -> Detector | None:
+        if self.teacher is None:
+            return None
+        network = TorchNetwork.load(self.teacher, device=self.config.device)
+        self.stopwatch.watch(network.network.encoder, "encoder")
+        return Detector(network)
 
     def _label_supervision(self) -> str:
         """What the encoder of stage 1 had seen; unknown where given labels have no stage 1 beside them."""

@@ -16,6 +16,7 @@ from act2sal import progress
 from act2sal.config import LabelConfig, Threshold
 from act2sal.crf import mean_field, median_filter, refine, unary_from_prob
 from act2sal.images import ImageError, read_photo, resize_map, write_gray_png
+from act2sal.stopwatch import OFF, PartTimer, Stopwatch
 
 logger = logging.getLogger("act2sal")
 
@@ -105,6 +106,7 @@ def write_labels(
     workers: int | None = None,
     resume: bool = False,
     quiet: bool = False,
+    stopwatch: Stopwatch = OFF,
 ) -> list[str]:
     """Write the pseudo labels of many photos as 8-bit PNG at each photo's own size.
 
@@ -119,16 +121,18 @@ def write_labels(
         workers: threads; None: one per core.
         resume: keep the targets that are there.
         quiet: no progress bar.
+        stopwatch: times decoding and CRF.
 
     Returns:
         One line for each photo that could not be read.
     """
     todo = [i for i, target in enumerate(targets) if not (resume and target.is_file())]
-    write = partial(_write_label, photos, targets, logits, config)
+    threads = workers or os.cpu_count() or 1
+    write = partial(_write_label, photos, targets, logits, config, stopwatch.of_threads(threads))
     done = len(targets) - len(todo)
     failures: list[str] = []
     with (
-        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+        ThreadPoolExecutor(threads) as pool,
         progress.bar("labels", total=len(targets), done=done, quiet=quiet) as advance,
     ):
         for error in pool.map(write, todo):
@@ -144,11 +148,16 @@ def _write_label(
     targets: Sequence[Path],
     logits: Sequence[NDArray[np.float32]] | NDArray[np.float32],
     config: LabelConfig,
+    part: PartTimer,
     index: int,
 ) -> ImageError | None:
     try:
-        photo = read_photo(photos[index])
+        with part("decode"):
+            photo = read_photo(photos[index])
+        with part("encoder"):  # of cues that are computed when they are asked for
+            cue = np.asarray(logits[index])
     except ImageError as error:
         return error
-    write_gray_png(targets[index], label_from_logits(photo, np.asarray(logits[index]), config))
+    with part("CRF"):
+        write_gray_png(targets[index], label_from_logits(photo, cue, config))
     return None

@@ -1,7 +1,6 @@
 """Stage 2: fit the detector on the pseudo labels while its predictions rectify them (Eq. 7-14)."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from act2sal.losses import detector_loss
 from act2sal.photo_batches import PhotoSource, stack, to_batch
 from act2sal.pseudo_labels import refine_prob
 from act2sal.rectify import LabelBank, flip, historical_average, lambda_at, quantise, rectify
+from act2sal.stopwatch import OFF, Stopwatch
 from act2sal.training_state import (
     EpochLog,
     LogRow,
@@ -67,6 +67,7 @@ class Stage2:
     labels: LabelConfig
     fabric: Fabric
     seed: int
+    stopwatch: Stopwatch = OFF
 
     def fit(
         self,
@@ -87,6 +88,7 @@ class Stage2:
             FloatingPointError: the loss is no longer finite.
         """
         detector = detector.to(memory_format=torch.channels_last)
+        self.stopwatch.watch(detector.encoder, "encoder")
         network, optimizer = self.fabric.setup(detector, make_optimizer(detector, self.config))
         first = state.restore(network, optimizer)
         bank = LabelBank(self.bank_folder, epoch=first)
@@ -94,11 +96,10 @@ class Stage2:
             on_epoch(bank)  # a process that was killed may not have come to it
         network.train()
         for epoch in range(first, self.config.epochs):
-            started = time.perf_counter()
+            lap = self.stopwatch.lap()
             loss, change = self._epoch(network, optimizer, bank, epoch, quiet)
-            seconds = time.perf_counter() - started
             row: LogRow = {"stage": "stage2", "epoch": epoch + 1, "loss": loss, "label_change": change}
-            log({**row, "seconds": seconds})
+            log({**row, **lap.row()})
             bank.finish()
             state.save(epoch + 1, network, optimizer)
             bank.commit()
@@ -115,7 +116,8 @@ class Stage2:
         total = torch.zeros(2, device=self.fabric.device)
         title = f"stage 2, epoch {epoch + 1}/{config.epochs}"
         with progress.bar(title, total=len(cut), quiet=quiet) as advance:
-            for step, batch in enumerate(self._batches(bank, cut, generator)):
+            made = self.stopwatch.each("waiting", self._batches(bank, cut, generator))
+            for step, batch in enumerate(made):
                 set_rates(optimizer, rate_at(config, epoch, (step + 0.5) / len(cut)), config)
                 loss, logits = self._step(network, optimizer, batch)
                 total += torch.stack([loss, self._rectify(bank, batch, logits, epoch)])
@@ -156,19 +158,22 @@ class Stage2:
         self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
     ) -> tuple[Tensor, Tensor]:
         """One step; the loss and the logits made before it, both detached."""
-        with self.fabric.autocast():
-            logits = network(batch.photos.contiguous(memory_format=torch.channels_last))
-        logits = logits.float()
-        loss = detector_loss(
-            logits,
-            batch.targets,
-            bce=self.config.loss_bce,
-            ssim=self.config.loss_ssim,
-            iou=self.config.loss_iou,
-        )
-        optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        optimizer.step()
+        with self.stopwatch.part("heads"):
+            with self.fabric.autocast():
+                logits = network(batch.photos.contiguous(memory_format=torch.channels_last))
+            logits = logits.float()
+            loss = detector_loss(
+                logits,
+                batch.targets,
+                bce=self.config.loss_bce,
+                ssim=self.config.loss_ssim,
+                iou=self.config.loss_iou,
+            )
+        with self.stopwatch.part("backward"):
+            optimizer.zero_grad(set_to_none=True)
+            self.fabric.backward(loss)
+        with self.stopwatch.part("optimiser"):
+            optimizer.step()
         return loss.detach(), logits.detach()
 
     def _rectify(self, bank: LabelBank, batch: Batch, logits: Tensor, epoch: int) -> Tensor:
@@ -181,7 +186,8 @@ class Stage2:
             prob = put_back(batch.labels, prob, batch.windows)
         prob, label = flip(prob, batch.mirrored), flip(batch.labels, batch.mirrored)
         if self.config.rectifier == "hma":
-            rectified = self._historical_average(batch, prob, label)
+            with self.stopwatch.part("CRF"):
+                rectified = self._historical_average(batch, prob, label)
         else:
             rectified = rectify(label, prob, lam)
         bank.write(batch.indices, quantise(rectified))

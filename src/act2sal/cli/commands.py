@@ -44,6 +44,7 @@ def train_command(arguments: Sequence[str]) -> int:
         resume=options.resume,
         overwrite=options.overwrite,
         quiet=options.quiet,
+        profile=options.profile,
     )
     print(f"trained on {outcome.photos} photos; report: {options.out / 'report.html'}")
     return failures(outcome.failures, named="in the report")

@@ -44,6 +44,9 @@ class TrainOptions:
     """Go on with the run in RUN where it was stopped."""
     overwrite: bool = False
     """Replace the run in RUN."""
+    profile: bool = False
+    """Measure where the time goes (decode, encoder, heads, backward, optimiser, CRF, waiting), for log and report. On
+    a GPU this takes time itself, as it waits for every part to end."""
     quiet: bool = False
     """No progress bars."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from act2sal.encoders import UNKNOWN
 from act2sal.progress import clock_text
 from act2sal.report.curves import curve_svg
+from act2sal.report.time_spent import time_spent
 from act2sal.run_directory import stage_title
 from act2sal.samples import Sample
 from act2sal.training_state import LogRow
@@ -47,6 +48,7 @@ def page(facts: Facts) -> str:
         _section("Training", _curves(facts.rows)),
         _section("Scores", _scores(facts.scores)),
         _section("Time", _timings(facts.rows)),
+        _section("Where the time went", time_spent(_by_stage(facts.rows))),
         _section("Photos that could not be read", _failures(facts.failures)),
         _section("Options", f'<div class="card"><pre>{escape(facts.options)}</pre></div>'),
     )
@@ -187,20 +189,24 @@ def _score_text(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
+def _by_stage(rows: Sequence[LogRow]) -> dict[str, list[LogRow]]:
+    """Rows by the name of their stage, in the order in which the stages began."""
+    stages: dict[str, list[LogRow]] = {}
+    for row in rows:
+        stages.setdefault(_stage_name(stage_title(row)), []).append(row)
+    return stages
+
+
 def _timings(rows: Sequence[LogRow]) -> str:
     """Seconds summed by stage, in the order in which the stages began."""
-    seconds: dict[str, list[float]] = {}
-    for row in rows:
-        if "seconds" in row:
-            seconds.setdefault(stage_title(row), []).append(float(row["seconds"]))
+    seconds = {
+        stage: [float(row["seconds"]) for row in own]
+        for stage, own in _by_stage([row for row in rows if "seconds" in row]).items()
+    }
     if not seconds:
         return ""
     body = [
-        [
-            _stage_name(stage),
-            str(len(spent)) if len(spent) > 1 else "",
-            clock_text(sum(spent)),
-        ]
+        [stage, str(len(spent)) if len(spent) > 1 else "", clock_text(sum(spent))]
         for stage, spent in seconds.items()
     ]
     total = clock_text(sum(sum(spent) for spent in seconds.values()))

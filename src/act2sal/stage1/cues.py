@@ -17,6 +17,7 @@ from act2sal.encoders import Encoder
 from act2sal.images import read_photo
 from act2sal.photo_batches import to_batch
 from act2sal.stage1.features import Features
+from act2sal.stopwatch import OFF, Stopwatch
 
 
 def signed_logits(theta: Tensor, network: ActivationNetwork, config: Stage1Config) -> NDArray[np.float32]:
@@ -62,6 +63,7 @@ def cue_logits(
     *,
     fabric: Fabric,
     quiet: bool = False,
+    stopwatch: Stopwatch = OFF,
 ) -> NDArray[np.float32]:
     """Signed activation maps of all photos (Eq. 3 and 5), written to `path` (.npy) and memory-mapped.
 
@@ -80,9 +82,12 @@ def cue_logits(
     ):
         for start in range(0, len(features), batch):
             indices = range(start, min(start + batch, len(features)))
-            with fabric.autocast():
-                theta = network(features.read(indices)).theta.float()
-            signed = signed_logits(theta, network, config)
+            with stopwatch.part("waiting"):
+                encoded = features.read(indices)
+            with stopwatch.part("heads"):
+                with fabric.autocast():
+                    theta = network(encoded).theta.float()
+                signed = signed_logits(theta, network, config)
             if cues is None:
                 cues = create_array(path, np.float32, (len(features), *signed.shape[1:]))
             cues[start : indices.stop] = signed

@@ -1,7 +1,5 @@
 """The training loop of stage 1 and the cues it ends with (Eq. 1-5)."""
 
-import time
-
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -12,6 +10,7 @@ from act2sal.config import Stage1Config
 from act2sal.detector import resize
 from act2sal.encoders import Encoder, freeze
 from act2sal.stage1.features import Features, LiveFeatures, channel_deviation
+from act2sal.stopwatch import OFF, Stopwatch
 from act2sal.training_state import (
     EpochLog,
     TrainingState,
@@ -65,6 +64,7 @@ def fit(
     state: TrainingState,
     log: EpochLog,
     quiet: bool = False,
+    stopwatch: Stopwatch = OFF,
 ) -> ActivationNetwork:
     """Fit the four blocks by Eq. 4 and return them in eval mode; an unfrozen encoder is fitted along.
 
@@ -93,13 +93,21 @@ def fit(
     first = state.restore(trained, optimizer)
     trained.train()
     for epoch in range(first, config.epochs):
-        started = time.perf_counter()
+        lap = stopwatch.lap()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.lr, epoch, config.milestones)
         loss = _epoch(
-            network, features, config, optimizer, fabric, epoch_generator(seed, epoch), epoch, quiet
+            network,
+            features,
+            config,
+            optimizer,
+            fabric,
+            epoch_generator(seed, epoch),
+            epoch,
+            quiet,
+            stopwatch,
         )
-        log({"stage": "stage1", "epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started})
+        log({"stage": "stage1", "epoch": epoch + 1, "loss": loss, **lap.row()})
         state.save(epoch + 1, trained, optimizer)
     if isinstance(features, LiveFeatures):
         freeze(features.encoder)
@@ -121,27 +129,32 @@ def _epoch(
     generator: torch.Generator,
     epoch: int,
     quiet: bool,
+    stopwatch: Stopwatch,
 ) -> float:
     """One pass over the photos; returns the mean loss."""
     total = torch.zeros((), device=fabric.device)
     cut = batches(len(features), config.batch_size, generator)
     with progress.bar(f"stage 1, epoch {epoch + 1}/{config.epochs}", total=len(cut), quiet=quiet) as advance:
         for indices in cut:
-            encoded = features.read(indices, flip_flags(len(indices), generator) if config.flip else None)
-            with fabric.autocast():
-                activation = network(encoded)
-            if config.loss_at_photo_size:
-                activation = enlarged(activation)
-            loss = stage1_loss(
-                activation,
-                alpha=config.alpha,
-                drop=config.drop_pixels,
-                auxiliary=config.auxiliary,
-                generator=generator,
-            )
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            optimizer.step()
+            with stopwatch.part("waiting"):
+                encoded = features.read(indices, flip_flags(len(indices), generator) if config.flip else None)
+            with stopwatch.part("heads"):
+                with fabric.autocast():
+                    activation = network(encoded)
+                if config.loss_at_photo_size:
+                    activation = enlarged(activation)
+                loss = stage1_loss(
+                    activation,
+                    alpha=config.alpha,
+                    drop=config.drop_pixels,
+                    auxiliary=config.auxiliary,
+                    generator=generator,
+                )
+            with stopwatch.part("backward"):
+                optimizer.zero_grad(set_to_none=True)
+                fabric.backward(loss)
+            with stopwatch.part("optimiser"):
+                optimizer.step()
             total += loss.detach()
             advance()
     mean = float(total) / len(cut)

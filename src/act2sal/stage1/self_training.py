@@ -7,7 +7,6 @@ Differs: not in the paper, whose stage 1 ends after Eq. 6; `stage1.rounds = 0` i
 """
 
 import math
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +21,7 @@ from act2sal.config import Stage1Config
 from act2sal.losses import bce_loss, iou_loss
 from act2sal.rectify import flip
 from act2sal.stage1.features import Features
+from act2sal.stopwatch import OFF, Stopwatch
 from act2sal.training_state import EpochLog, TrainingState, batches, epoch_generator, flip_flags, one_cycle
 
 
@@ -37,6 +37,7 @@ def fit_on_labels(
     state: TrainingState,
     log: EpochLog,
     quiet: bool = False,
+    stopwatch: Stopwatch = OFF,
 ) -> ActivationNetwork:
     """Fit `network` on soft labels by BCE + IoU with AdamW; returned in eval mode.
 
@@ -53,6 +54,7 @@ def fit_on_labels(
         state: checkpoint of this round.
         log: receives the rows.
         quiet: no progress bars.
+        stopwatch: times the parts of an epoch.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -64,11 +66,11 @@ def fit_on_labels(
     first = state.restore(module, optimizer)
     module.train()
     for epoch in range(first, config.round_epochs):
-        started = time.perf_counter()
+        lap = stopwatch.lap()
         generator = epoch_generator(seed, 1000 * round_number + epoch)
-        loss = _epoch(module, features, labels, config, optimizer, fabric, generator, epoch, quiet)
+        loss = _epoch(module, features, labels, config, optimizer, fabric, generator, epoch, quiet, stopwatch)
         name = f"stage1 round {round_number}"
-        log({"stage": name, "epoch": epoch + 1, "loss": loss, "seconds": time.perf_counter() - started})
+        log({"stage": name, "epoch": epoch + 1, "loss": loss, **lap.row()})
         state.save(epoch + 1, module, optimizer)
     return network.eval()
 
@@ -83,6 +85,7 @@ def _epoch(
     generator: torch.Generator,
     epoch: int,
     quiet: bool,
+    stopwatch: Stopwatch,
 ) -> float:
     cut = batches(len(features), config.batch_size, generator)
     total = torch.zeros((), device=fabric.device)
@@ -93,13 +96,18 @@ def _epoch(
             for group in optimizer.param_groups:
                 group["lr"] = one_cycle(share, config.round_lr)
             mirrored = flip_flags(len(indices), generator)
-            target = read_labels(labels, indices, fabric.device)
-            with fabric.autocast():
-                theta = module(features.read(indices, mirrored)).theta
-            loss = label_loss(theta.float(), flip(target, mirrored.to(fabric.device)))
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            optimizer.step()
+            with stopwatch.part("waiting"):
+                target = read_labels(labels, indices, fabric.device)
+                encoded = features.read(indices, mirrored)
+            with stopwatch.part("heads"):
+                with fabric.autocast():
+                    theta = module(encoded).theta
+                loss = label_loss(theta.float(), flip(target, mirrored.to(fabric.device)))
+            with stopwatch.part("backward"):
+                optimizer.zero_grad(set_to_none=True)
+                fabric.backward(loss)
+            with stopwatch.part("optimiser"):
+                optimizer.step()
             total += loss.detach()
             advance()
     mean = float(total) / len(cut)
