@@ -23,6 +23,7 @@ CONTENTS = (
     "labels",
     "detector.safetensors",
     "report.html",
+    "profile.json",
     "scores.json",
     "samples",
     "checkpoints",
@@ -63,7 +64,7 @@ class RunDirectory(GenerationFolder):
     """RUN/ with its lock held by this process until `close`; what the last generation leaves lies in it directly.
 
     Attributes:
-        path: of the run; `config`, `log_file` and `report` are further paths inside it.
+        path: of the run; `config`, `log_file`, `report` and `profile` are further paths inside it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,6 +72,7 @@ class RunDirectory(GenerationFolder):
         self.config = path / "config.toml"
         self.log_file = path / "log.jsonl"
         self.report = path / "report.html"
+        self.profile = path / "profile.json"
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path)
         self._events = EventFile(path / "tensorboard")
