@@ -19,6 +19,7 @@ LAYERS = {
         "datasets",
         "encoding",
         "errors",
+        "event_file",
         "gpu",
         "hardware",
         "image_inputs",

@@ -312,7 +312,7 @@ def test_a_damaged_photo_is_named_once_and_counted(
         outcome = train(photos, tmp_path / "run", config, quiet=True)
     assert outcome.photos == 5
     assert len(outcome.failures) == 1
-    assert "scene0001.jpg" in outcome.failures[0]
+    assert outcome.failures[0].startswith(f"{photos / 'scene0001.jpg'}: damaged image (")
     assert [record.getMessage().count("scene0001.jpg") for record in caplog.records] == [1]
     labels = {path.stem for path in (tmp_path / "run" / "labels").glob("*.png")}
     assert labels == {f"scene000{n}" for n in (0, 2, 3, 4, 5)}

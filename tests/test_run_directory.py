@@ -180,6 +180,18 @@ def test_log_rows_of_the_same_stage_and_epoch_are_replaced(tmp_path: Path) -> No
     assert [json.loads(line) for line in lines] == rows
 
 
+def test_a_log_that_was_cut_in_half_loses_a_row_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RunDirectory.open(tmp_path, CONFIG, resume=False, overwrite=False) as run:
+        for epoch in (1, 2):
+            run.log({"stage": "stage2", "epoch": epoch})
+        run.log_file.write_bytes(run.log_file.read_bytes()[:-9])
+        run.log({"stage": "stage2", "epoch": 3})
+        assert [row["epoch"] for row in run.rows()] == [1, 3]
+    assert caplog.messages == [f"{tmp_path}/log.jsonl: line 2 is damaged and left out"]
+
+
 def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
     with RunDirectory.open(tmp_path, CONFIG, resume=False, overwrite=False) as run:
         run.log({"stage": "stage2", "epoch": 1, "loss": 0.5, "device": "cpu"})
@@ -198,3 +210,14 @@ def test_a_run_without_a_log_has_no_rows(tmp_path: Path) -> None:
 def test_the_saved_config_is_the_resolved_one(tmp_path: Path) -> None:
     take(tmp_path)
     assert (tmp_path / "config.toml").read_text() == to_toml(CONFIG)
+
+
+def test_events_that_find_no_room_are_an_error_that_names_their_file(tmp_path: Path) -> None:
+    with RunDirectory.open(tmp_path, CONFIG, resume=False, overwrite=False) as run:
+        run.log({"stage": "stage2", "epoch": 1, "loss": 0.5})
+        (events,) = (tmp_path / "tensorboard").iterdir()
+        events.unlink()
+        events.symlink_to("/dev/full")
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            run.log({"stage": "stage2", "epoch": 2, "loss": 0.25})
+    assert caught.value.filename == str(events)

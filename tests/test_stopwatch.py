@@ -229,6 +229,16 @@ def test_the_parts_of_every_stage_add_up_to_at_most_its_seconds(profiled: Path) 
         assert 0 < sum(parts.values()) <= row["seconds"]
 
 
+def test_the_profile_sums_the_log_up_by_stage(profiled: Path, trained: Path) -> None:
+    profile = json.loads((profiled / "profile.json").read_text())
+    rows = [json.loads(line) for line in (profiled / "log.jsonl").read_text().splitlines()]
+    whole = sum(row["seconds"] for row in rows if row["stage"] == "stage2")
+    assert list(profile)[:3] == ["Photos at 64 pixels", "Features", "Stage 1"]
+    assert list(profile["Stage 2"]) == [*PARTS, "other"]
+    assert sum(profile["Stage 2"].values()) == pytest.approx(whole)
+    assert not (trained / "profile.json").exists()
+
+
 def test_the_report_shows_it_only_where_it_was_measured(profiled: Path, trained: Path) -> None:
     assert "Where the time went" in (profiled / "report.html").read_text()
     assert "Where the time went" not in (trained / "report.html").read_text()

@@ -49,6 +49,9 @@ class Failure:
     photo: Photo
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.photo.path}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Pairing:

@@ -67,7 +67,7 @@ def train(
         resume: go on with the run in `out`; starts one where there is none.
         overwrite: replace the run in `out`.
         quiet: no progress bars.
-        profile: measure where the time goes, for log and report. On a GPU this waits for every part to end.
+        profile: measure where the time goes, for log, report and profile.json; on a GPU, wait for every part to end.
 
     Raises:
         RunError: `out` cannot be used so, or the run in it was started with other photos.

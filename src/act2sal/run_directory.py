@@ -3,14 +3,14 @@
 import dataclasses
 import fcntl
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import IO
 
-from torch.utils.tensorboard import SummaryWriter
-
 from act2sal.config import TrainConfig, load_toml, to_toml
 from act2sal.errors import InputError
+from act2sal.event_file import EventFile
 from act2sal.images import TEMPORARY, write_atomic
 from act2sal.stage1 import clear_all_but_features
 from act2sal.training_state import LogRow
@@ -23,6 +23,7 @@ CONTENTS = (
     "labels",
     "detector.safetensors",
     "report.html",
+    "profile.json",
     "scores.json",
     "samples",
     "checkpoints",
@@ -34,6 +35,8 @@ _ROW_KEY = ("generation", "stage", "epoch")
 _SHOWN = 4
 MACHINE_OPTIONS = ("device", "workers", "keep_cache", "cache_size")
 """Options that may change when a run goes on: they say where and with what it runs, not what it computes."""
+
+logger = logging.getLogger("act2sal")
 
 
 class RunError(InputError):
@@ -61,7 +64,7 @@ class RunDirectory(GenerationFolder):
     """RUN/ with its lock held by this process until `close`; what the last generation leaves lies in it directly.
 
     Attributes:
-        path: of the run; `config`, `log_file` and `report` are further paths inside it.
+        path: of the run; `config`, `log_file`, `report` and `profile` are further paths inside it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,9 +72,10 @@ class RunDirectory(GenerationFolder):
         self.config = path / "config.toml"
         self.log_file = path / "log.jsonl"
         self.report = path / "report.html"
+        self.profile = path / "profile.json"
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path)
-        self._writer: SummaryWriter | None = None
+        self._events = EventFile(path / "tensorboard")
 
     @classmethod
     def open(cls, path: Path, config: TrainConfig, *, resume: bool, overwrite: bool) -> "RunDirectory":
@@ -100,23 +104,27 @@ class RunDirectory(GenerationFolder):
         """Add a row to log.jsonl and to the TensorBoard events; it replaces one of the same stage and epoch."""
         rows = {_row_key(r): r for r in (*self.rows(), row)}
         write_atomic(self.log_file, "".join(json.dumps(dict(r)) + "\n" for r in rows.values()).encode())
-        if self._writer is None:
-            self._writer = SummaryWriter(self.path / "tensorboard")
-        for name, value in row.items():
-            if name not in _ROW_KEY and not isinstance(value, str):
-                self._writer.add_scalar(f"{stage_title(row)}/{name}", value, int(row["epoch"]))
-        self._writer.flush()
+        scalars = {
+            f"{stage_title(row)}/{name}": value
+            for name, value in row.items()
+            if name not in _ROW_KEY and not isinstance(value, str)
+        }
+        self._events.write(scalars, int(row["epoch"]))
 
     def rows(self) -> list[LogRow]:
-        """The rows of log.jsonl, oldest first."""
+        """The rows of log.jsonl, oldest first; a line that is damaged is named in a warning and left out."""
         if not self.log_file.is_file():
             return []
-        return [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
+        rows = []
+        for number, line in enumerate(self.log_file.read_bytes().splitlines(), start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                logger.warning("%s: line %d is damaged and left out", self.log_file, number)
+        return rows
 
     def close(self) -> None:
         """Give the lock back."""
-        if self._writer is not None:
-            self._writer.close()
         self._lock.close()
 
     def __enter__(self) -> "RunDirectory":

@@ -219,6 +219,8 @@ class Stage2:
         return (rectified - label).abs().mean()
 
     def _historical_average(self, batch: Batch, prob: Tensor, label: Tensor) -> Tensor:
+        if not prob.isfinite().all():  # the CRF takes no others
+            raise FloatingPointError("the maps of stage 2 are no longer finite; a lower stage2.lr may help")
         averaged = historical_average(
             stack(self.photos, batch.indices),
             prob[:, 0].cpu().numpy(),

@@ -45,8 +45,8 @@ class TrainOptions:
     overwrite: bool = False
     """Replace the run in RUN."""
     profile: bool = False
-    """Measure where the time goes (decode, encoder, heads, backward, optimiser, CRF, waiting), for log and report. On
-    a GPU this takes time itself, as it waits for every part to end."""
+    """Measure where the time goes (decode, encoder, heads, backward, optimiser, CRF, waiting), for log, report and
+    profile.json. On a GPU this takes time itself, as it waits for every part to end."""
     quiet: bool = False
     """No progress bars."""
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
 from act2sal.images import write_atomic
-from act2sal.report.page import Facts, page
+from act2sal.report.page import Facts, by_stage, page
+from act2sal.report.time_spent import profile
 from act2sal.run_directory import RunDirectory
 from act2sal.samples import read_samples
 
@@ -21,6 +22,8 @@ def write_report(
     supervision: Mapping[str, str],
 ) -> None:
     """Write RUN/report.html from the log, the samples and, where there is one, RUN/scores.json.
+
+    Where the log says where the time went, RUN/profile.json gets the seconds of each stage by part.
 
     Args:
         run: its log may be unfinished and its samples missing.
@@ -43,6 +46,9 @@ def write_report(
         options=to_toml(config),
     )
     write_atomic(run.report, page(facts).encode())
+    measured = profile(by_stage(facts.rows))
+    if measured:
+        write_atomic(run.profile, json.dumps(measured, indent=1).encode())
 
 
 def encoder_names(config: TrainConfig) -> dict[str, str]:

@@ -48,7 +48,7 @@ def page(facts: Facts) -> str:
         _section("Training", _curves(facts.rows)),
         _section("Scores", _scores(facts.scores)),
         _section("Time", _timings(facts.rows)),
-        _section("Where the time went", time_spent(_by_stage(facts.rows))),
+        _section("Where the time went", time_spent(by_stage(facts.rows))),
         _section("Photos that could not be read", _failures(facts.failures)),
         _section("Options", f'<div class="card"><pre>{escape(facts.options)}</pre></div>'),
     )
@@ -189,7 +189,7 @@ def _score_text(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
-def _by_stage(rows: Sequence[LogRow]) -> dict[str, list[LogRow]]:
+def by_stage(rows: Sequence[LogRow]) -> dict[str, list[LogRow]]:
     """Rows by the name of their stage, in the order in which the stages began."""
     stages: dict[str, list[LogRow]] = {}
     for row in rows:
@@ -201,7 +201,7 @@ def _timings(rows: Sequence[LogRow]) -> str:
     """Seconds summed by stage, in the order in which the stages began."""
     seconds = {
         stage: [float(row["seconds"]) for row in own]
-        for stage, own in _by_stage([row for row in rows if "seconds" in row]).items()
+        for stage, own in by_stage([row for row in rows if "seconds" in row]).items()
     }
     if not seconds:
         return ""

@@ -17,8 +17,7 @@ def time_spent(stages: Mapping[str, Sequence[LogRow]]) -> str:
 
     Rows without parts, of epochs that were not measured, are left out.
     """
-    spent = {stage: shares(rows) for stage, rows in stages.items()}
-    measured = {stage: parts for stage, parts in spent.items() if parts}
+    measured = profile(stages)
     if not measured:
         return ""
     head = "".join(
@@ -31,6 +30,12 @@ def time_spent(stages: Mapping[str, Sequence[LogRow]]) -> str:
         f'<div class="card">\n<table>\n<thead><tr><th scope="col"></th><th scope="col"></th>{head}</tr></thead>\n'
         f"<tbody>\n{body}</tbody>\n</table>\n</div>"
     )
+
+
+def profile(stages: Mapping[str, Sequence[LogRow]]) -> dict[str, dict[str, float]]:
+    """`shares` of the stages, by their names, that have rows with parts."""
+    spent = {stage: shares(rows) for stage, rows in stages.items()}
+    return {stage: parts for stage, parts in spent.items() if parts}
 
 
 def shares(rows: Sequence[LogRow]) -> dict[str, float]:
