@@ -142,7 +142,8 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
     """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a file of all of them.
 
     `size` is S. `photos`, `original_sizes` (height, width) and the squares share their order; `failures` are the
-    photos that could not be read; `key` changes with the size, the names and the files. `build_photo_bank` makes one.
+    photos that could not be read; `key` changes with the size, the names and the files; `rows` are the squares'
+    places in the file, None: 0, 1, ... `build_photo_bank` makes one.
     """
 
     def __init__(
@@ -154,8 +155,10 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
         original_sizes: list[tuple[int, int]],
         failures: list[Failure],
         key: str,
+        rows: Sequence[int] | None = None,
     ) -> None:
         self.pixel_file, self.size = pixel_file, size
+        self.rows = range(len(photos)) if rows is None else rows
         self.photos = photos
         self.original_sizes = original_sizes
         self.failures = failures
@@ -167,10 +170,20 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: int) -> NDArray[np.uint8]:  # type: ignore[override]
         """A copy of square `index`; read anew, as mapped pages would count as memory of the process."""
         side = self.size
-        square = np.fromfile(
-            self.pixel_file, np.uint8, 3 * side**2, offset=3 * side**2 * range(len(self))[index]
-        )
+        square = np.fromfile(self.pixel_file, np.uint8, 3 * side**2, offset=3 * side**2 * self.rows[index])
         return square.reshape(side, side, 3)
+
+    def part(self, first: int, step: int) -> "PhotoBank":
+        """Every `step`-th photo from `first` on, read from the same file."""
+        return PhotoBank(
+            pixel_file=self.pixel_file,
+            size=self.size,
+            photos=self.photos[first::step],
+            original_sizes=self.original_sizes[first::step],
+            failures=self.failures,
+            key=self.key,
+            rows=self.rows[first::step],
+        )
 
 
 @dataclass

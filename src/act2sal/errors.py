@@ -9,5 +9,9 @@ class CheckpointError(InputError):
     """A model file that is missing, damaged, or of another kind; the message names it."""
 
 
+class LostProcessError(RuntimeError):
+    """One of several processes that train together has ended; the message is one line that names it."""
+
+
 class MissingPackageError(ImportError):
     """An optional package is not installed; the message is one line with the command that installs it."""

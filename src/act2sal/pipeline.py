@@ -2,7 +2,9 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -10,9 +12,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from act2sal import launching, parallel
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
-from act2sal.datasets import PhotoBank, find_photos, mirror
+from act2sal.datasets import DatasetError, Photo, PhotoBank, find_photos, mirror
 from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
@@ -22,7 +25,9 @@ from act2sal.labelling import (
     Labelling,
     Outcome,
     initial_encoder,
+    lone_fabric,
     make_fabric,
+    own_device,
     photo_bank,
     read_label,
 )
@@ -66,29 +71,95 @@ def train(
         CheckpointError: the teacher is no detector's file.
         EncoderError, WeightsError: no such encoder, or weights that do not fit it.
         FloatingPointError: a loss is no longer finite.
+        ConfigError: several machines, and the environment does not say which one this is.
+        LostProcessError: one of several processes was killed, or cannot be reached.
     """
+    if config.devices * config.num_nodes > 1 and not launching.launched():
+        work = partial(_train, photos, out, resume=resume, overwrite=overwrite, quiet=quiet)
+        return launching.run(config, partial(work, config))
+    return _train(photos, out, config, resume=resume, overwrite=overwrite, quiet=quiet)
+
+
+def _train(
+    photos: Path, out: Path, config: TrainConfig, *, resume: bool, overwrite: bool, quiet: bool
+) -> Outcome:
+    """`train` in this process, which may be one of several."""
+    config = launching.as_launched(config)
     found = find_photos(photos, config.limit, outside=out)
     teacher = _first_teacher(config)
-    with RunDirectory.open(out, config, resume=resume, overwrite=overwrite) as run:
-        fabric = make_fabric(config)
-        bank = photo_bank(found, run.cache, config, config.stage1.size, quiet=quiet)
-        _check_photos(run, bank)
+    with parallel.naming_the_lost():
+        return _train_with(make_fabric(config), found, out, config, teacher, resume, overwrite, quiet)
+
+
+def _train_with(
+    fabric: Fabric,
+    found: Sequence[Photo],
+    out: Path,
+    config: TrainConfig,
+    teacher: Path | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> Outcome:
+    quiet = quiet or not parallel.leads()
+    with _opened(out, config, resume=resume, overwrite=overwrite) as run:
+        _tell_processes(run, config, quiet=quiet)
+        bank = _all_photos(found, run, config, quiet=quiet)
         failures = [str(failure) for failure in bank.failures]
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
-            if not folder.detector.is_file():
+            if not parallel.from_leader(folder.detector.is_file()):
                 if config.generations > 1 and not quiet:
                     logger.info("generation %d of %d", number, config.generations)
                 log = run.log if config.generations == 1 else _with_generation(run.log, number)
                 given = config.given_labels if number == 1 else None
                 _Generation(folder, run.cache, bank, config, fabric, log, teacher, given, quiet).train()
             teacher = folder.detector
-        supervision = read_supervision(run.detector)
-        write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
-        if not config.keep_cache:
-            for number in range(1, config.generations + 1):
-                shutil.rmtree(run.generation(number, of=config.generations).cache, ignore_errors=True)
+        if parallel.leads():
+            supervision = read_supervision(run.detector)
+            write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
+            if not config.keep_cache:
+                for number in range(1, config.generations + 1):
+                    shutil.rmtree(run.generation(number, of=config.generations).cache, ignore_errors=True)
         return Outcome(len(bank), failures)
+
+
+def _opened(out: Path, config: TrainConfig, *, resume: bool, overwrite: bool) -> RunDirectory:
+    """The run directory, which the leader prepares and writes."""
+    with parallel.leader_first():
+        if parallel.leads():
+            return RunDirectory.open(out, config, resume=resume, overwrite=overwrite)
+        return RunDirectory(out, writes=False)
+
+
+def _tell_processes(run: RunDirectory, config: TrainConfig, *, quiet: bool) -> None:
+    """Log what a step is made of, where several processes share it."""
+    processes = parallel.world()
+    if processes == 1:
+        return
+    one, two = config.stage1, config.stage2
+    run.log({"stage": "processes", "epoch": 0, "processes": processes, "machines": config.num_nodes})
+    if not quiet:
+        logger.info(
+            "%d processes; effective batch and learning rate: stage 1 %d x %d = %d photos, %g; stage 2 %d x %d = %d "
+            "photos, %g",
+            processes,
+            *(processes, one.batch_size // processes, one.batch_size, one.lr),
+            *(processes, two.batch_size // processes, two.batch_size, two.lr),
+        )
+
+
+def _all_photos(found: Sequence[Photo], run: RunDirectory, config: TrainConfig, *, quiet: bool) -> PhotoBank:
+    """The photos of all processes, decoded by the leader."""
+    with parallel.leader_first():
+        bank = photo_bank(found, run.cache, config, config.stage1.size, quiet=quiet)
+        if parallel.leads():
+            _check_photos(run, bank)
+    if parallel.from_leader(bank.key) != bank.key:
+        raise DatasetError(f"process {parallel.rank() + 1} finds other photos than the first one")
+    if len(bank) < 2 * parallel.world():
+        raise DatasetError(f"{len(bank)} photos are too few for {parallel.world()} processes: each needs two")
+    return bank
 
 
 def read_supervision(detector: Path) -> dict[str, str]:
@@ -125,8 +196,8 @@ def _with_generation(log: EpochLog, number: int) -> EpochLog:
 class _Generation:
     """Both stages, once: photos -> labels -> detector.
 
-    folder: gets the results; cache: of the run, for photos and features; teacher: the detector before, or None;
-    given: folder of labels to train on, None: stage 1 makes them.
+    folder: gets the results; cache: of the run, for photos and features; bank: the photos of all processes; teacher:
+    the detector before, or None; given: folder of labels to train on, None: stage 1 makes them.
     """
 
     folder: GenerationFolder
@@ -141,49 +212,65 @@ class _Generation:
 
     def train(self) -> None:
         """Write the labels and the detector, going on where an earlier call was stopped."""
-        samples = Samples(self.folder.samples, self.bank)
+        own = self.bank.part(parallel.rank(), parallel.world())
+        samples = (
+            Samples(self.folder.samples, own) if parallel.leads() else Samples(self.folder.samples, own, 0)
+        )
         samples.photos()
-        self._write_labels(samples)
-        self._write_detector(samples)
+        self._write_labels(own, samples)
+        self._write_detector(own, samples)
+        parallel.barrier()
 
-    def _write_labels(self, samples: Samples) -> None:
-        """Write stage1.safetensors and labels/, unless an earlier call did."""
+    def _write_labels(self, bank: PhotoBank, samples: Samples) -> None:
+        """Write stage1.safetensors and the labels of this process's photos, unless an earlier call did."""
         finished = self.folder.checkpoints / "labels.done"
-        if finished.is_file():
+        if parallel.from_leader(finished.is_file()):
             return
         if self.given is not None:
-            samples.labels(copy_labels(self.bank.photos, Path(self.given), self.folder))
+            samples.labels(copy_labels(bank.photos, Path(self.given), self.folder))
+        else:
+            self._make_labels(bank, samples)
+        parallel.barrier()
+        if parallel.leads():
             write_atomic(finished, b"")
-            return
-        teacher = None if self.teacher is None else Detector.load(self.teacher, device=self.config.device)
+
+    def _make_labels(self, bank: PhotoBank, samples: Samples) -> None:
+        """Write stage1.safetensors and the labels of this process's photos by stage 1."""
         labelling = Labelling(
-            bank=self.bank,
-            features=self.cache / FEATURES,
-            cache=self.folder.cache,
+            bank=bank,
+            features=parallel.own_folder(self.cache / FEATURES),
+            cache=parallel.own_folder(self.folder.cache),
             checkpoints=self.folder.checkpoints,
             config=self.config,
             fabric=self.fabric,
             log=self.log,
             quiet=self.quiet,
-            teacher=teacher,
+            teacher=self._teaching_detector(),
         )
         fitted = labelling.fit()
-        about = _about(self.config, len(self.bank))
-        save_stage1(self.folder.stage1, fitted.network, fitted.encoder, metadata=about)
+        if parallel.leads():
+            about = _about(self.config, len(self.bank))
+            save_stage1(self.folder.stage1, fitted.network, fitted.encoder, metadata=about)
         cues, targets = labelling.write(fitted, self.folder.labels, phase="labels", resume=True)
         samples.activations(cues, threshold=self.config.labels.threshold)
         samples.labels(targets)
-        write_atomic(finished, b"")
 
-    def _write_detector(self, samples: Samples) -> None:
+    def _teaching_detector(self) -> Detector | None:
+        if self.teacher is None:
+            return None
+        device = own_device(self.config)
+        return Detector(TorchNetwork.load(self.teacher, device=self.config.device, devices=device))
+
+    def _write_detector(self, bank: PhotoBank, samples: Samples) -> None:
         """Fit the detector on labels/ and write detector.safetensors."""
-        config, options, bank = self.config, self.config.stage2, self.bank
+        config, options = self.config, self.config.stage2
         size = options.size or config.size
         if size != (config.stage1.size or config.size):
-            bank = photo_bank(bank.photos, self.cache, config, size, quiet=self.quiet)
+            cache = parallel.own_folder(self.cache)
+            bank = photo_bank(bank.photos, cache, config, size, quiet=self.quiet)
         state = TrainingState(self.folder.checkpoints / "stage2.pt")
-        label_folder = self.folder.checkpoints / "labels"
-        if not state.path.is_file():
+        label_folder = parallel.own_folder(self.folder.checkpoints / "labels")
+        if not parallel.from_leader(state.path.is_file()):
             labels = (read_label(target, (size, size)) for target in mirror(bank.photos, self.folder.labels))
             LabelBank.create(label_folder, labels, count=len(bank), size=size)
         detector = self._initial_detector()
@@ -191,13 +278,18 @@ class _Generation:
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
         )
-        trained = Detector(TorchNetwork(detector, size=size, fabric=self.fabric))
+        if parallel.leads():
+            self._save(detector, size, samples)
+
+    def _save(self, detector: DetectorNetwork, size: int, samples: Samples) -> None:
+        """Write detector.safetensors and what it says of the samples."""
+        trained = Detector(TorchNetwork(detector, size=size, fabric=lone_fabric(self.config)))
         samples.predictions(lambda squares: np.stack(trained.batch(list(squares))))
         supervision = {
             "stage 1 supervision": self._label_supervision(),
             "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
         }
-        about = _about(config, len(bank)) | {"size": str(size)} | supervision
+        about = _about(self.config, len(self.bank)) | {"size": str(size)} | supervision
         save_detector(self.folder.detector, detector, half=True, metadata=about)
 
     def _label_supervision(self) -> str:

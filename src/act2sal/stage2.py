@@ -11,22 +11,23 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from act2sal import progress
+from act2sal import parallel, progress
 from act2sal.config import LabelConfig, Stage2Config
 from act2sal.detector import DetectorNetwork
 from act2sal.losses import detector_loss
 from act2sal.photo_batches import PhotoSource, stack, to_batch
 from act2sal.pseudo_labels import refine_prob
 from act2sal.rectify import LabelBank, flip, historical_average, lambda_at, quantise, rectify
+from act2sal.synced_norm import synced
 from act2sal.training_state import (
     EpochLog,
     LogRow,
     TrainingState,
-    batches,
-    epoch_generator,
     flip_flags,
     learning_rate,
     one_cycle,
+    own_batches,
+    own_generator,
 )
 from act2sal.views import draw_windows, jitter_colours, look_through, put_back
 
@@ -57,8 +58,8 @@ class Batch:
 class Stage2:
     """What the epochs of stage 2 share: the data, the options and where to compute.
 
-    photos: N square photos; bank_folder: a `LabelBank` of their labels, of the same size; labels: CRF parameters,
-    for HMA alone.
+    photos: N square photos, those of this process; bank_folder: a `LabelBank` of their labels, of the same size, for
+    this process alone; labels: CRF parameters, for HMA alone.
     """
 
     photos: PhotoSource
@@ -86,7 +87,7 @@ class Stage2:
         Raises:
             FloatingPointError: the loss is no longer finite.
         """
-        detector = detector.to(memory_format=torch.channels_last)
+        synced(detector).to(memory_format=torch.channels_last)
         network, optimizer = self.fabric.setup(detector, make_optimizer(detector, self.config))
         first = state.restore(network, optimizer)
         bank = LabelBank(self.bank_folder, epoch=first)
@@ -98,7 +99,9 @@ class Stage2:
             row: LogRow = {"stage": "stage2", "epoch": epoch + 1, "loss": loss, "label_change": change}
             log({**row, "seconds": seconds})
             bank.finish()
+            parallel.barrier()
             state.save(epoch + 1, network, optimizer)
+            parallel.barrier()
             bank.commit()
             on_epoch(bank)
         return detector.eval()
@@ -108,8 +111,8 @@ class Stage2:
     ) -> tuple[float, float]:
         """One pass over the photos; the mean loss and the mean absolute change of a label's pixel."""
         config = self.config
-        generator = epoch_generator(self.seed, epoch)
-        cut = batches(len(self.photos), config.batch_size, generator)
+        generator = own_generator(self.seed, epoch)
+        cut = own_batches(len(self.photos), config.batch_size, generator)
         total = torch.zeros(2, device=self.fabric.device)
         title = f"stage 2, epoch {epoch + 1}/{config.epochs}"
         with progress.bar(title, total=len(cut), quiet=quiet) as advance:
@@ -118,7 +121,7 @@ class Stage2:
                 loss, logits = self._step(network, optimizer, batch)
                 total += torch.stack([loss, self._rectify(bank, batch, logits, epoch)])
                 advance()
-        loss_mean, change_mean = (total / len(cut)).tolist()
+        loss_mean, change_mean = parallel.averaged(total / len(cut)).tolist()
         if not math.isfinite(loss_mean):
             message = f"the loss of stage 2 is {loss_mean} in epoch {epoch + 1}; a lower stage2.lr may help"
             raise FloatingPointError(message)
@@ -127,7 +130,7 @@ class Stage2:
     def _batches(
         self, bank: LabelBank, cut: Iterable[list[int]], generator: torch.Generator
     ) -> Iterator[Batch]:
-        once = flip_flags(len(self.photos), epoch_generator(self.seed, -1))
+        once = flip_flags(len(self.photos), own_generator(self.seed, -1))
         for indices in cut:
             mirrored = once[indices] if self.config.flip_once else flip_flags(len(indices), generator)
             if not self.config.flip:

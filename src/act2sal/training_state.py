@@ -4,12 +4,14 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from act2sal import parallel
 from act2sal.images import write_atomic
 
 LogRow = Mapping[str, float | int | str]
@@ -18,6 +20,9 @@ where a run has several."""
 
 WARMUP = 0.1
 """Share of the steps in which the rate of `one_cycle` rises."""
+
+RANK_STEP = 10**15
+"""Between the generators of two processes, so that they do not meet those of other seeds."""
 
 EpochLog = Callable[[LogRow], None]
 """Receives one row per epoch."""
@@ -33,7 +38,12 @@ class TrainingState:
     path: Path
 
     def save(self, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Record that `epoch` epochs are finished, with the weights and the optimiser as they are now."""
+        """Record that `epoch` epochs are finished, with the weights and the optimiser as they are now.
+
+        Of several processes, all of which hold the same, the leader alone writes.
+        """
+        if not parallel.leads():
+            return
         state = {"epoch": epoch, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
         content = io.BytesIO()
         torch.save(state, content)
@@ -49,19 +59,37 @@ class TrainingState:
         return int(state["epoch"])
 
 
-def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """The CPU generator of one epoch: what it draws depends on `seed` and `epoch` alone, so resuming is exact."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+def epoch_generator(seed: int, epoch: int, rank: int = 0) -> torch.Generator:
+    """The CPU generator of one epoch in one of several processes.
+
+    What it draws depends on `seed`, `epoch` and `rank` alone, so resuming is exact.
+    """
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch + rank * RANK_STEP) % 2**63)
 
 
-def batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
+def own_generator(seed: int, epoch: int) -> torch.Generator:
+    """The generator of one epoch in this process, which draws for its own photos."""
+    return epoch_generator(seed, epoch, parallel.rank())
+
+
+def own_batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
+    """This process's part of the batches of `size` photos: its own `count` photos, in as many as elsewhere."""
+    return batches(count, size // parallel.world(), generator, length=parallel.largest(count))
+
+
+def batches(
+    count: int, size: int, generator: torch.Generator, *, length: int | None = None
+) -> list[list[int]]:
     """A random order of `count` indices cut into batches of `size`.
 
     The last batch is smaller where `size` does not divide `count`; a single photo left over joins the batch
-    before it, as normalisation over a batch needs two.
+    before it, as normalisation over a batch needs two. Where `length` exceeds `count`, the order goes on from its
+    beginning until it is that long.
     """
     order = torch.randperm(count, generator=generator).tolist()
-    cut = [order[start : start + size] for start in range(0, count, size)]
+    if length is not None:
+        order = list(islice(cycle(order), length))
+    cut = [order[start : start + size] for start in range(0, len(order), size)]
     if len(cut) > 1 and len(cut[-1]) == 1:
         cut[-2:] = [cut[-2] + cut[-1]]
     return cut

@@ -15,7 +15,7 @@ from act2sal.cli.commands import (
     train_command,
 )
 from act2sal.cli.status import OK, SOME_FAILED, WRONG_USAGE, error
-from act2sal.errors import InputError, MissingPackageError
+from act2sal.errors import InputError, LostProcessError, MissingPackageError
 from act2sal.version import __version__
 
 TRAINING_PACKAGES = frozenset(
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f'act2sal {given[0]} needs PyTorch: pip install "act2sal[train]"', file=sys.stderr)
         return WRONG_USAGE
-    except (OSError, FloatingPointError) as reason:
+    except (OSError, FloatingPointError, LostProcessError) as reason:
         return error(str(reason), SOME_FAILED)
     except KeyboardInterrupt as reason:
         how_far = str(reason) or "interrupted"
