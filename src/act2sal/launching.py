@@ -7,8 +7,10 @@ is the same from there on.
 import logging
 import multiprocessing
 import os
+import signal
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -108,12 +110,14 @@ def _killed(processes: Sequence[BaseProcess], number: int) -> LostProcessError:
 def _process(environment: Mapping[str, str], work: Callable[[], object], answer: Connection) -> None:
     """What a process does: the work; then it tells what came of it."""
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its processes
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     try:
         answer.send((True, work()))
     except BaseException as error:
+        error.add_note(traceback.format_exc())
         answer.send((False, error))
 
 

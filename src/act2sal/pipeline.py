@@ -75,11 +75,12 @@ def train(
         LostProcessError: one of several processes was killed, or cannot be reached.
     """
     if config.devices * config.num_nodes > 1 and not launching.launched():
-        work = partial(_train, photos, out, resume=resume, overwrite=overwrite, quiet=quiet)
-        return launching.run(config, partial(work, config))
+        work = partial(_train, photos, out, config, resume=resume, overwrite=overwrite, quiet=quiet)
+        return launching.run(config, work)
     return _train(photos, out, config, resume=resume, overwrite=overwrite, quiet=quiet)
 
 
+@parallel.naming_the_lost()
 def _train(
     photos: Path, out: Path, config: TrainConfig, *, resume: bool, overwrite: bool, quiet: bool
 ) -> Outcome:
@@ -87,20 +88,7 @@ def _train(
     config = launching.as_launched(config)
     found = find_photos(photos, config.limit, outside=out)
     teacher = _first_teacher(config)
-    with parallel.naming_the_lost():
-        return _train_with(make_fabric(config), found, out, config, teacher, resume, overwrite, quiet)
-
-
-def _train_with(
-    fabric: Fabric,
-    found: Sequence[Photo],
-    out: Path,
-    config: TrainConfig,
-    teacher: Path | None,
-    resume: bool,
-    overwrite: bool,
-    quiet: bool,
-) -> Outcome:
+    fabric = make_fabric(config)
     quiet = quiet or not parallel.leads()
     with _opened(out, config, resume=resume, overwrite=overwrite) as run:
         _tell_processes(run, config, quiet=quiet)
@@ -133,20 +121,20 @@ def _opened(out: Path, config: TrainConfig, *, resume: bool, overwrite: bool) ->
 
 
 def _tell_processes(run: RunDirectory, config: TrainConfig, *, quiet: bool) -> None:
-    """Log what a step is made of, where several processes share it."""
+    """Log the effective batch and learning rate of each stage, where several processes share a step."""
     processes = parallel.world()
     if processes == 1:
         return
-    one, two = config.stage1, config.stage2
-    run.log({"stage": "processes", "epoch": 0, "processes": processes, "machines": config.num_nodes})
-    if not quiet:
-        logger.info(
-            "%d processes; effective batch and learning rate: stage 1 %d x %d = %d photos, %g; stage 2 %d x %d = %d "
-            "photos, %g",
-            processes,
-            *(processes, one.batch_size // processes, one.batch_size, one.lr),
-            *(processes, two.batch_size // processes, two.batch_size, two.lr),
-        )
+    row: dict[str, float | int | str] = {"stage": "processes", "epoch": 0, "processes": processes}
+    for name, stage in (("stage 1", config.stage1), ("stage 2", config.stage2)):
+        size, here = stage.batch_size, stage.batch_size // processes
+        row |= {f"{name} batch": size, f"{name} rate": stage.lr}
+        if not quiet:
+            logger.info(
+                "%s: %d processes x %d photos = batches of %d, learning rate %g",
+                *(name, processes, here, size, stage.lr),
+            )
+    run.log(row)
 
 
 def _all_photos(found: Sequence[Photo], run: RunDirectory, config: TrainConfig, *, quiet: bool) -> PhotoBank:
