@@ -191,7 +191,7 @@ def test_what_processes_tell_each_other_and_a_norm_over_both() -> None:
 
 
 def test_what_one_process_says_ends_all() -> None:
-    with pytest.raises(InputError, match=r"^the second has no photos$"):
+    with pytest.raises(InputError, match=r"^the second has no photos\n"):
         launching.run(TrainConfig(devices=PROCESSES), fail_in_the_second)
 
 
