@@ -140,7 +140,7 @@ def test_a_killed_process_ends_the_run_and_torchrun_goes_on_with_it(
 ) -> None:
     run = tmp_path / "run"
     known = set(multiprocessing.active_children())
-    killer = threading.Thread(target=kill_in_stage2, args=(run, known))
+    killer = threading.Thread(target=kill_in_stage2, args=(run, known), daemon=True)
     killer.start()
     with pytest.raises(
         LostProcessError, match=r"^process 2 of 2 on this machine ended by signal 9; .*--resume"
