@@ -46,7 +46,7 @@ class Stage1Config:
     epochs: int = 4
     """Passes over the photos. Paper: 20."""
     batch_size: int = 8
-    """Photos per step."""
+    """Photos per step, over all processes; the learning rate is for that many."""
     lr: float = 0.1
     """Learning rate of SGD. Paper: 1."""
     milestones: tuple[int, ...] = (2, 3)
@@ -138,7 +138,7 @@ class Stage2Config:
     epochs: int = 8
     """Passes over the photos. Paper: 25."""
     batch_size: int = 8
-    """Photos per step."""
+    """Photos per step, over all processes; the learning rate is for that many."""
     optimizer: Optimizer = "adamw"
     """adamw: the rate rises to lr in the first tenth of the steps and falls to 0 along a cosine; sgd: ten times lower
     from each of the milestones on. Paper: sgd."""
@@ -203,8 +203,13 @@ class TrainConfig:
     """Use only the first so many photos in the order of their names; None: all."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    devices: int = 1
+    """Processes on each machine, one GPU each, or a part of the CPU; torchrun says it where it starts them."""
+    num_nodes: int = 1
+    """Machines; each runs the same command, with NODE_RANK, MASTER_ADDR and MASTER_PORT in its environment, and sees
+    PHOTOS and RUN under the same paths."""
     workers: int = 0
-    """Processes or threads for decoding and the CRF; 0: one per core."""
+    """Threads for decoding and the CRF, in each process; 0: one per core."""
     seed: int = 0
     """Seed of every random draw; the same seed on the same machine gives the same bits on a CPU."""
     generations: int = 1

@@ -160,7 +160,8 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
     """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a file of all of them.
 
     `size` is S. `photos`, their `states`, `original_sizes` (height, width) and the squares share their order;
-    `failures` are the photos that could not be read. `build_photo_bank` makes one.
+    `failures` are the photos that could not be read; `rows` are the squares' places in the file, None: 0, 1, ...
+    `build_photo_bank` makes one.
     """
 
     def __init__(
@@ -172,8 +173,10 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
         original_sizes: list[tuple[int, int]],
         states: list[PhotoState],
         failures: list[Failure],
+        rows: Sequence[int] | None = None,
     ) -> None:
         self.pixel_file, self.size = pixel_file, size
+        self.rows = range(len(photos)) if rows is None else rows
         self.photos = photos
         self.original_sizes = original_sizes
         self.states = states
@@ -190,10 +193,20 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: int) -> NDArray[np.uint8]:  # type: ignore[override]
         """A copy of square `index`; read anew, as mapped pages would count as memory of the process."""
         side = self.size
-        square = np.fromfile(
-            self.pixel_file, np.uint8, 3 * side**2, offset=3 * side**2 * range(len(self))[index]
-        )
+        square = np.fromfile(self.pixel_file, np.uint8, 3 * side**2, offset=3 * side**2 * self.rows[index])
         return square.reshape(side, side, 3)
+
+    def part(self, first: int, step: int) -> "PhotoBank":
+        """Every `step`-th photo from `first` on, read from the same file."""
+        return PhotoBank(
+            pixel_file=self.pixel_file,
+            size=self.size,
+            photos=self.photos[first::step],
+            original_sizes=self.original_sizes[first::step],
+            states=self.states[first::step],
+            failures=self.failures,
+            rows=self.rows[first::step],
+        )
 
 
 @dataclass

@@ -13,5 +13,9 @@ class FileError(Exception):
     """A file of the user's that cannot be read or used; the message is one line that names it."""
 
 
+class LostProcessError(RuntimeError):
+    """One of several processes that train together has ended; the message is one line that names it."""
+
+
 class MissingPackageError(ImportError):
     """An optional package is not installed; the message is one line with the command that installs it."""

@@ -1,6 +1,5 @@
 """Labels that somebody else made, or an earlier run: the detector is trained on them in place of those of stage 1."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,5 +36,5 @@ def copy_labels(photos: Sequence[Photo], source: Path, folder: GenerationFolder)
         write_atomic(target, origin.read_bytes())
     stage1 = source.parent / folder.stage1.name
     if stage1.is_file():
-        shutil.copyfile(stage1, folder.stage1)
+        write_atomic(folder.stage1, stage1.read_bytes())
     return targets

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
+from act2sal import parallel
 from act2sal.activation import ActivationNetwork
 from act2sal.allocator import keep_freed_memory
 from act2sal.array_files import ArrayFileError, check, create_array, open_array, seal
@@ -72,9 +74,10 @@ class Fitted:
 class Labelling:
     """What the steps from photos to labels share.
 
-    bank: the photos at the size of stage 1; features: folder of the frozen features; cache: folder for what else can
-    be computed again; checkpoints: folder for what cannot; log: receives a row per epoch and phase; teacher: a
-    detector whose predictions take the place of the cues of Eq. 1-5; stopwatch: times the parts of the work.
+    bank: the photos of this process at the size of stage 1; features: folder of the frozen features; cache: folder
+    for what else can be computed again; checkpoints: folder for what cannot; log: receives a row per epoch and phase;
+    teacher: a detector whose predictions take the place of the cues of Eq. 1-5; stopwatch: times the parts of the
+    work.
     """
 
     bank: PhotoBank
@@ -124,7 +127,7 @@ class Labelling:
             targets,
             cues,
             self.config.labels,
-            workers=self.config.workers or None,
+            workers=_workers(self.config),
             resume=resume,
             quiet=self.quiet,
             stopwatch=self.stopwatch,
@@ -173,7 +176,7 @@ class Labelling:
             )
         lap = self.stopwatch.lap()
         features = _frozen_features(freeze(encoder), self)
-        budget = budget_in_bytes(self.config.cache_size, self.features)
+        budget = budget_in_bytes(self.config.cache_size, self.features) // parallel.world()
         features.keep(self.features, budget, mirrored=options.flip or options.rounds > 0, quiet=self.quiet)
         self.log({"stage": "features", "epoch": 0, **lap.row(), "device": str(self.fabric.device)})
         return encoder, features
@@ -278,12 +281,44 @@ def label(
 def make_fabric(config: TrainConfig) -> Fabric:
     """Lightning Fabric on the device of the config: bfloat16 autocast on a CUDA GPU, float32 elsewhere.
 
-    From then on the process keeps the memory that it frees (`allocator`).
+    With several processes (`launching`) it waits until they have found each other. From then on the process keeps
+    the memory that it frees (`allocator`).
     """
     keep_freed_memory()
-    if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
-        return Fabric(accelerator="cuda", devices=1, precision="bf16-mixed")
+    if config.devices * config.num_nodes == 1:
+        return lone_fabric(config)
+    fabric = Fabric(
+        accelerator="cuda" if _on_gpu(config) else "cpu",
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=parallel.strategy(),
+        precision="bf16-mixed" if _on_gpu(config) else None,
+    )
+    fabric.launch()
+    return fabric
+
+
+def lone_fabric(config: TrainConfig) -> Fabric:
+    """The same for what one process computes without the others."""
+    if _on_gpu(config):
+        return Fabric(accelerator="cuda", devices=own_device(config), precision="bf16-mixed")
     return Fabric(accelerator=config.device, devices=1)
+
+
+def own_device(config: TrainConfig) -> int | list[int]:
+    """The device of this process, as Fabric wants it."""
+    return 1 if parallel.world() == 1 or not _on_gpu(config) else [parallel.rank() % config.devices]
+
+
+def _workers(config: TrainConfig) -> int | None:
+    """Threads of this process; where nothing is said, several processes share the cores of their machine."""
+    if config.workers or config.devices == 1:
+        return config.workers or None
+    return max(1, (os.cpu_count() or 1) // config.devices)
+
+
+def _on_gpu(config: TrainConfig) -> bool:
+    return config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
 
 
 def photo_bank(
@@ -292,7 +327,7 @@ def photo_bank(
     """The photos as squares of `size` (None: the config's) pixels, kept in `cache`."""
     side = size or config.size
     folder = cache / f"photos-{side}"
-    return build_photo_bank(photos, folder, size=side, workers=config.workers or None, quiet=quiet)
+    return build_photo_bank(photos, folder, size=side, workers=_workers(config), quiet=quiet)
 
 
 def refuse_changed(bank: PhotoBank) -> None:

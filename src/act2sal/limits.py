@@ -43,6 +43,8 @@ _OF_BOTH_STAGES: dict[str, Limit] = {
 LIMITS: dict[str, Limit] = {
     "size": _at_least(SMALLEST_SIZE),
     "limit": _at_least(2),
+    "devices": _at_least(1),
+    "num_nodes": _at_least(1),
     "workers": _at_least(0),
     "cache_size": _at_least(0),
     "generations": _at_least(1),
@@ -92,6 +94,14 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
         return (
             "generations above 1 need stage1.rounds of 1 or more, in which stage 1 learns from the detector"
         )
+    processes = options["devices"] * options["num_nodes"]
+    for stage in ("stage1", "stage2"):
+        size = options[stage]["batch_size"]
+        if processes > 1 and (size % processes or size < 2 * processes):
+            return (
+                f"{stage}.batch_size must be a multiple of the {processes} processes and two photos or more in each, "
+                f"not {size}"
+            )
     stage2 = options["stage2"]
     if not stage2["loss_bce"] + stage2["loss_ssim"] + stage2["loss_iou"] > 0:
         return "stage2.loss_bce, loss_ssim and loss_iou cannot all be 0"

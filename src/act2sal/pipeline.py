@@ -14,9 +14,10 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
+from act2sal import launching, parallel
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
-from act2sal.datasets import Photo, PhotoBank, PhotoState, find_photos, mirror, photo_states
+from act2sal.datasets import DatasetError, Photo, PhotoBank, PhotoState, find_photos, mirror, photo_states
 from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
@@ -26,7 +27,9 @@ from act2sal.labelling import (
     Labelling,
     Outcome,
     initial_encoder,
+    lone_fabric,
     make_fabric,
+    own_device,
     photo_bank,
     read_label,
     refuse_changed,
@@ -77,18 +80,42 @@ def train(
         ImageError: a photo vanished or changed on the way.
         FloatingPointError: a loss or a weight is no longer finite.
         OSError: the disk is full; with `resume` the run goes on once there is room.
+        ConfigError: several machines, and the environment does not say which one this is.
+        LostProcessError: one of several processes was killed, or cannot be reached.
     """
+    work = partial(
+        _train, photos, out, config, resume=resume, overwrite=overwrite, quiet=quiet, profile=profile
+    )
+    if config.devices * config.num_nodes > 1 and not launching.launched():
+        return launching.run(config, work)
+    return work()
+
+
+@parallel.naming_the_lost()
+def _train(
+    photos: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    profile: bool,
+) -> Outcome:
+    """`train` in this process, which may be one of several."""
+    config = launching.as_launched(config)
     found = find_photos(photos, config.limit, outside=out)
     teacher = _first_teacher(config)
-    with RunDirectory.open(out, config, resume=resume, overwrite=overwrite) as run:
-        fabric = make_fabric(config)
-        _check_photos(run, found)
+    fabric = make_fabric(config)
+    quiet = quiet or not parallel.leads()
+    with _opened(out, config, resume=resume, overwrite=overwrite) as run:
+        _tell_processes(run, config, quiet=quiet)
         stopwatch = _stopwatch(fabric, running=profile)
-        bank = _decoded(found, run.cache, config, config.stage1.size, run.log, stopwatch, quiet=quiet)
+        bank = _all_photos(found, run, config, stopwatch, quiet=quiet)
         failures = [str(failure) for failure in bank.failures]
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
-            if not folder.detector.is_file():
+            if not parallel.from_leader(folder.detector.is_file()):
                 if config.generations > 1 and not quiet:
                     logger.info("generation %d of %d", number, config.generations)
                 log = run.log if config.generations == 1 else _with_generation(run.log, number)
@@ -97,12 +124,58 @@ def train(
                     folder, run.cache, bank, config, fabric, log, teacher, given, quiet, stopwatch
                 ).train()
             teacher = folder.detector
-        supervision = read_supervision(run.detector)
-        write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
-        if not config.keep_cache:
-            for number in range(1, config.generations + 1):
-                shutil.rmtree(run.generation(number, of=config.generations).cache, ignore_errors=True)
+        if parallel.leads():
+            supervision = read_supervision(run.detector)
+            write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
+            if not config.keep_cache:
+                for number in range(1, config.generations + 1):
+                    shutil.rmtree(run.generation(number, of=config.generations).cache, ignore_errors=True)
         return Outcome(len(bank), failures)
+
+
+def _opened(out: Path, config: TrainConfig, *, resume: bool, overwrite: bool) -> RunDirectory:
+    """The run directory, which the leader prepares and writes."""
+    with parallel.leader_first():
+        if parallel.leads():
+            return RunDirectory.open(out, config, resume=resume, overwrite=overwrite)
+        return RunDirectory(out, writes=False)
+
+
+def _tell_processes(run: RunDirectory, config: TrainConfig, *, quiet: bool) -> None:
+    """Log the effective batch and learning rate of each stage, where several processes share a step."""
+    processes = parallel.world()
+    if processes == 1:
+        return
+    row: dict[str, float | int | str] = {"stage": "processes", "epoch": 0, "processes": processes}
+    for name, stage in (("stage 1", config.stage1), ("stage 2", config.stage2)):
+        size, here = stage.batch_size, stage.batch_size // processes
+        row |= {f"{name} batch": size, f"{name} rate": stage.lr}
+        if not quiet:
+            logger.info(
+                "%s: %d processes x %d photos = batches of %d, learning rate %g",
+                *(name, processes, here, size, stage.lr),
+            )
+    run.log(row)
+
+
+def _all_photos(
+    found: Sequence[Photo],
+    run: RunDirectory,
+    config: TrainConfig,
+    stopwatch: Stopwatch,
+    *,
+    quiet: bool,
+) -> PhotoBank:
+    """The photos of all processes, decoded by the leader."""
+    with parallel.leader_first():
+        if parallel.leads():
+            _check_photos(run, found)
+        bank = _decoded(found, run.cache, config, config.stage1.size, run.log, stopwatch, quiet=quiet)
+    if parallel.from_leader(bank.states) != bank.states:
+        raise DatasetError(f"process {parallel.rank() + 1} finds other photos than the first one")
+    if len(bank) < 2 * parallel.world():
+        raise DatasetError(f"{len(bank)} photos are too few for {parallel.world()} processes: each needs two")
+    return bank
 
 
 def read_supervision(detector: Path) -> dict[str, str]:
@@ -173,8 +246,8 @@ def _with_generation(log: EpochLog, number: int) -> EpochLog:
 class _Generation:
     """Both stages, once: photos -> labels -> detector.
 
-    folder: gets the results; cache: of the run, for photos and features; teacher: the detector before, or None;
-    given: folder of labels to train on, None: stage 1 makes them.
+    folder: gets the results; cache: of the run, for photos and features; bank: the photos of all processes; teacher:
+    the detector before, or None; given: folder of labels to train on, None: stage 1 makes them.
     """
 
     folder: GenerationFolder
@@ -190,24 +263,34 @@ class _Generation:
 
     def train(self) -> None:
         """Write the labels and the detector, going on where an earlier call was stopped."""
-        samples = Samples(self.folder.samples, self.bank)
+        own = self.bank.part(parallel.rank(), parallel.world())
+        samples = (
+            Samples(self.folder.samples, own) if parallel.leads() else Samples(self.folder.samples, own, 0)
+        )
         samples.photos()
-        self._write_labels(samples)
-        self._write_detector(samples)
+        self._write_labels(own, samples)
+        self._write_detector(own, samples)
+        parallel.barrier()
 
-    def _write_labels(self, samples: Samples) -> None:
-        """Write stage1.safetensors and labels/, unless an earlier call did."""
+    def _write_labels(self, bank: PhotoBank, samples: Samples) -> None:
+        """Write stage1.safetensors and the labels of this process's photos, unless an earlier call did."""
         finished = self._labels_done
-        if finished.is_file():
+        if parallel.from_leader(finished.is_file()):
             return
         if self.given is not None:
-            samples.labels(copy_labels(self.bank.photos, Path(self.given), self.folder))
+            samples.labels(copy_labels(bank.photos, Path(self.given), self.folder))
+        else:
+            self._make_labels(bank, samples)
+        parallel.barrier()
+        if parallel.leads():
             write_atomic(finished, b"")
-            return
+
+    def _make_labels(self, bank: PhotoBank, samples: Samples) -> None:
+        """Write stage1.safetensors and the labels of this process's photos by stage 1."""
         labelling = Labelling(
-            bank=self.bank,
-            features=self.cache / FEATURES,
-            cache=self.folder.cache,
+            bank=bank,
+            features=parallel.own_folder(self.cache / FEATURES),
+            cache=parallel.own_folder(self.folder.cache),
             checkpoints=self.folder.checkpoints,
             config=self.config,
             fabric=self.fabric,
@@ -217,21 +300,22 @@ class _Generation:
             stopwatch=self.stopwatch,
         )
         fitted = labelling.fit()
-        about = _about(self.config, len(self.bank))
-        save_stage1(self.folder.stage1, fitted.network, fitted.encoder, metadata=about)
+        if parallel.leads():
+            about = _about(self.config, len(self.bank))
+            save_stage1(self.folder.stage1, fitted.network, fitted.encoder, metadata=about)
         cues, targets = labelling.write(fitted, self.folder.labels, phase="labels", resume=True)
         samples.activations(cues, threshold=self.config.labels.threshold)
         samples.labels(targets)
-        write_atomic(finished, b"")
 
-    def _write_detector(self, samples: Samples) -> None:
+    def _write_detector(self, bank: PhotoBank, samples: Samples) -> None:
         """Fit the detector on labels/ and write detector.safetensors."""
-        config, options, bank = self.config, self.config.stage2, self.bank
+        config, options = self.config, self.config.stage2
         size = options.size or config.size
         if size != (config.stage1.size or config.size):
-            bank = _decoded(bank.photos, self.cache, config, size, self.log, self.stopwatch, quiet=self.quiet)
+            cache = parallel.own_folder(self.cache)
+            bank = _decoded(bank.photos, cache, config, size, self.log, self.stopwatch, quiet=self.quiet)
             refuse_changed(self.bank)
-        label_folder = self.folder.checkpoints / "labels"
+        label_folder = parallel.own_folder(self.folder.checkpoints / "labels")
         state = TrainingState(self.folder.checkpoints / "stage2.pt", partial(LabelBank.check, label_folder))
         if not state.usable():
             labels = (self._label(target, size) for target in mirror(bank.photos, self.folder.labels))
@@ -242,16 +326,25 @@ class _Generation:
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
         )
+        if parallel.leads():
+            self._save(detector, bank, samples)
+
+    def _save(self, detector: DetectorNetwork, bank: PhotoBank, samples: Samples) -> None:
+        """Write detector.safetensors, with what it learns of photos without objects, and its samples.
+
+        bank: the photos of the leader at the detector's size.
+        """
+        fabric = lone_fabric(self.config)
         detector.presence = fit_presence(
-            detector, bank, seed=config.seed, fabric=self.fabric, quiet=self.quiet
+            detector, bank, seed=self.config.seed, fabric=fabric, quiet=self.quiet
         )
-        trained = Detector(TorchNetwork(detector, size=size, fabric=self.fabric))
+        trained = Detector(TorchNetwork(detector, size=bank.size, fabric=fabric))
         samples.predictions(lambda squares: np.stack(trained.batch(list(squares))))
         supervision = {
             "stage 1 supervision": self._label_supervision(),
             "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
         }
-        about = _about(config, len(bank)) | {"size": str(size)} | supervision
+        about = _about(self.config, len(self.bank)) | {"size": str(bank.size)} | supervision
         save_detector(self.folder.detector, detector, half=True, metadata=about)
 
     @property
@@ -264,13 +357,13 @@ class _Generation:
             return read_label(target, (size, size))
         except ImageError:
             target.unlink(missing_ok=True)
-            self._labels_done.unlink()
+            self._labels_done.unlink(missing_ok=True)  # another process may have found one, too
             raise
 
     def _loaded_teacher(self) -> Detector | None:
         if self.teacher is None:
             return None
-        network = TorchNetwork.load(self.teacher, device=self.config.device)
+        network = TorchNetwork.load(self.teacher, device=self.config.device, devices=own_device(self.config))
         self.stopwatch.watch(network.network.encoder, "encoder")
         return Detector(network)
 

@@ -33,7 +33,7 @@ _LOCK = ".lock"
 _GENERATION = "generation-"
 _ROW_KEY = ("generation", "stage", "epoch")
 _SHOWN = 4
-MACHINE_OPTIONS = ("device", "workers", "keep_cache", "cache_size")
+MACHINE_OPTIONS = ("device", "devices", "num_nodes", "workers", "keep_cache", "cache_size")
 """Options that may change when a run goes on: they say where and with what it runs, not what it computes."""
 
 logger = logging.getLogger("act2sal")
@@ -65,16 +65,18 @@ class RunDirectory(GenerationFolder):
 
     Attributes:
         path: of the run; `config`, `log_file`, `report` and `profile` are further paths inside it.
+        writes: whether the lock is held by this process; else another one of the same training writes the log.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         super().__init__(path)
         self.config = path / "config.toml"
         self.log_file = path / "log.jsonl"
         self.report = path / "report.html"
         self.profile = path / "profile.json"
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(path)
+        self.writes = writes
+        self._lock = _locked(path) if writes else None
         self._events = EventFile(path / "tensorboard")
 
     @classmethod
@@ -102,6 +104,8 @@ class RunDirectory(GenerationFolder):
 
     def log(self, row: LogRow) -> None:
         """Add a row to log.jsonl and to the TensorBoard events; it replaces one of the same stage and epoch."""
+        if not self.writes:
+            return
         rows = {_row_key(r): r for r in (*self.rows(), row)}
         write_atomic(self.log_file, "".join(json.dumps(dict(r)) + "\n" for r in rows.values()).encode())
         scalars = {
@@ -125,7 +129,8 @@ class RunDirectory(GenerationFolder):
 
     def close(self) -> None:
         """Give the lock back."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> "RunDirectory":
         return self
@@ -187,8 +192,8 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _flat(config: TrainConfig) -> dict[str, object]:
-    """All options by the names that they have on the command line."""
-    options: dict[str, object] = {}
+    """All options by the names that they have on the command line, and the number of processes in all."""
+    options: dict[str, object] = {"devices x num_nodes": config.devices * config.num_nodes}
     for name, value in dataclasses.asdict(config).items():
         if isinstance(value, dict):
             options |= {f"{name}.{own}": inner for own, inner in value.items()}

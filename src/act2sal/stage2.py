@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from act2sal import progress
+from act2sal import parallel, progress
 from act2sal.config import LabelConfig, Stage2Config
 from act2sal.detector import DetectorNetwork
 from act2sal.losses import detector_loss
@@ -19,15 +19,16 @@ from act2sal.prefetch import LateWrites, pinned, prefetched
 from act2sal.pseudo_labels import refine_prob
 from act2sal.rectify import LabelBank, flip, historical_average, lambda_at, quantise, rectify
 from act2sal.stopwatch import OFF, Stopwatch
+from act2sal.synced_norm import synced
 from act2sal.training_state import (
     EpochLog,
     LogRow,
     TrainingState,
-    batches,
-    epoch_generator,
     flip_flags,
     learning_rate,
     one_cycle,
+    own_batches,
+    own_generator,
 )
 from act2sal.views import change_colours, draw_colours, draw_windows, look_through, put_back
 
@@ -74,8 +75,8 @@ class Batch:
 class Stage2:
     """What the epochs of stage 2 share: the data, the options and where to compute.
 
-    photos: N square photos; bank_folder: a `LabelBank` of their labels, of the same size; labels: CRF parameters,
-    for HMA alone.
+    photos: N square photos, those of this process; bank_folder: a `LabelBank` of their labels, of the same size, for
+    this process alone; labels: CRF parameters, for HMA alone.
     """
 
     photos: PhotoSource
@@ -104,7 +105,9 @@ class Stage2:
         Raises:
             FloatingPointError: the loss is no longer finite.
         """
-        detector = detector.to(memory_format=torch.channels_last)
+        if detector.presence is not None:
+            detector.presence.requires_grad_(False)  # a teacher's, which has no part in the loss
+        synced(detector).to(memory_format=torch.channels_last)
         self.stopwatch.watch(detector.encoder, "encoder")
         network, optimizer = self.fabric.setup(detector, make_optimizer(detector, self.config))
         first = state.restore(network, optimizer)
@@ -118,7 +121,9 @@ class Stage2:
             row: LogRow = {"stage": "stage2", "epoch": epoch + 1, "loss": loss, "label_change": change}
             log({**row, **lap.row()})
             bank.finish()
+            parallel.barrier()
             state.save(epoch + 1, network, optimizer)
+            parallel.barrier()
             bank.commit()
             on_epoch(bank)
         return detector.eval()
@@ -128,8 +133,8 @@ class Stage2:
     ) -> tuple[float, float]:
         """One pass over the photos; the mean loss and the mean absolute change of a label's pixel."""
         config = self.config
-        generator = epoch_generator(self.seed, epoch)
-        cut = batches(len(self.photos), config.batch_size, generator)
+        generator = own_generator(self.seed, epoch)
+        cut = own_batches(len(self.photos), config.batch_size, generator)
         total = torch.zeros(2, device=self.fabric.device)
         late = LateWrites(bank.write)
         title = f"stage 2, epoch {epoch + 1}/{config.epochs}"
@@ -142,7 +147,7 @@ class Stage2:
                 total += torch.stack([loss, self._rectify(late, batch, logits, epoch)])
                 advance()
             late.flush()
-        loss_mean, change_mean = (total / len(cut)).tolist()
+        loss_mean, change_mean = parallel.averaged(total / len(cut)).tolist()
         if not math.isfinite(loss_mean):
             message = f"the loss of stage 2 is {loss_mean} in epoch {epoch + 1}; a lower stage2.lr may help"
             raise FloatingPointError(message)
@@ -153,7 +158,7 @@ class Stage2:
     ) -> Iterator[Drawn]:
         """What each batch shows; the only one to draw from `generator`, and runs ahead of the steps."""
         options, device, side = self.config, self.fabric.device, bank.shape[-1]
-        once = flip_flags(len(self.photos), epoch_generator(self.seed, -1))
+        once = flip_flags(len(self.photos), own_generator(self.seed, -1))
         windowed = options.crop < 1 or (options.view or side) != side
         for indices in cut:
             mirrored = once[indices] if options.flip_once else flip_flags(len(indices), generator)

@@ -33,15 +33,20 @@ class TorchNetwork:
         self.fabric = fabric
 
     @classmethod
-    def load(cls, path: Path, *, device: str = "auto") -> "TorchNetwork":
+    def load(cls, path: Path, *, device: str = "auto", devices: int | list[int] = 1) -> "TorchNetwork":
         """Read a model file. From then on the process keeps the memory that it frees (`allocator`).
+
+        Args:
+            path: of the model file.
+            device: auto, cpu, cuda or mps.
+            devices: 1: the first one; or the number of the one to use, in a list.
 
         Raises:
             CheckpointError: there is none, it is damaged, or no detector.
         """
         keep_freed_memory()
         size = int(read_metadata(path).get("size", DEFAULT_SIZE))
-        return cls(load_detector(path), size=size, fabric=Fabric(accelerator=device, devices=1))
+        return cls(load_detector(path), size=size, fabric=Fabric(accelerator=device, devices=devices))
 
     def __call__(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1]."""

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -12,6 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import nn
 
+from act2sal import parallel
 from act2sal.errors import CheckpointError, InputError
 from act2sal.images import naming, written_whole
 
@@ -21,6 +23,9 @@ where a run has several."""
 
 WARMUP = 0.1
 """Share of the steps in which the rate of `one_cycle` rises."""
+
+RANK_STEP = 10**15
+"""Between the generators of two processes, so that they do not meet those of other seeds."""
 
 EpochLog = Callable[[LogRow], None]
 """Receives one row per epoch."""
@@ -51,10 +56,14 @@ class TrainingState:
     def save(self, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Record that `epoch` epochs are finished, with the weights and the optimiser as they are now.
 
+        Of several processes, all of which hold the same, the leader alone writes.
+
         Raises:
             FloatingPointError: a weight is not finite; the files stay as they are.
             OSError: the disk is full; they stay, too.
         """
+        if not parallel.leads():
+            return
         weights = network.state_dict()
         if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
             message = f"the weights of {self.path.stem} are no longer finite after epoch {epoch}"
@@ -84,21 +93,31 @@ class TrainingState:
         return int(state["epoch"])
 
     def _newest(self) -> dict[str, Any] | None:
-        """What the newest whole file holds."""
+        """What the newest whole file holds; of several processes, the newest that is whole for all of them."""
         found, damages = None, []
         for path in (self.path, self.previous):
-            if found is None and path.is_file():
-                try:
-                    found = _read(path)
-                    self.check(found["epoch"])
-                except InputError as error:
+            if found is None and parallel.from_leader(path.is_file()):
+                found, damage = self._checked(path)
+                damage = parallel.first_given(damage)
+                if damage is not None:
                     found = None
-                    damages.append(error)
-                    path.replace(path.with_suffix(f".damaged{path.suffix}"))
+                    damages.append(damage)
+                    if parallel.leads():
+                        path.replace(path.with_suffix(f".damaged{path.suffix}"))
         how = "beginning anew" if found is None else f"going on from epoch {found['epoch']}"
-        for damage in damages:
-            _LOGGER.warning("%s; %s", damage, how)
+        if parallel.leads():
+            for damage in damages:
+                _LOGGER.warning("%s; %s", damage, how)
         return found
+
+    def _checked(self, path: Path) -> tuple[dict[str, Any] | None, str | None]:
+        """What a file holds, and what is wrong with it or with what belongs to its epoch."""
+        try:
+            state = _read(path)
+            self.check(state["epoch"])
+        except InputError as error:
+            return None, str(error)
+        return state, None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -115,19 +134,37 @@ def _read(path: Path) -> dict[str, Any]:
     return state
 
 
-def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """The CPU generator of one epoch: what it draws depends on `seed` and `epoch` alone, so resuming is exact."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+def epoch_generator(seed: int, epoch: int, rank: int = 0) -> torch.Generator:
+    """The CPU generator of one epoch in one of several processes.
+
+    What it draws depends on `seed`, `epoch` and `rank` alone, so resuming is exact.
+    """
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch + rank * RANK_STEP) % 2**63)
 
 
-def batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
+def own_generator(seed: int, epoch: int) -> torch.Generator:
+    """The generator of one epoch in this process, which draws for its own photos."""
+    return epoch_generator(seed, epoch, parallel.rank())
+
+
+def own_batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
+    """This process's part of the batches of `size` photos: its own `count` photos, in as many as elsewhere."""
+    return batches(count, size // parallel.world(), generator, length=parallel.largest(count))
+
+
+def batches(
+    count: int, size: int, generator: torch.Generator, *, length: int | None = None
+) -> list[list[int]]:
     """A random order of `count` indices cut into batches of `size`.
 
     The last batch is smaller where `size` does not divide `count`; a single photo left over joins the batch
-    before it, as normalisation over a batch needs two.
+    before it, as normalisation over a batch needs two. Where `length` exceeds `count`, the order goes on from its
+    beginning until it is that long.
     """
     order = torch.randperm(count, generator=generator).tolist()
-    cut = [order[start : start + size] for start in range(0, count, size)]
+    if length is not None:
+        order = list(islice(cycle(order), length))
+    cut = [order[start : start + size] for start in range(0, len(order), size)]
     if len(cut) > 1 and len(cut[-1]) == 1:
         cut[-2:] = [cut[-2] + cut[-1]]
     return cut

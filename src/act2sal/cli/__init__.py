@@ -16,7 +16,7 @@ from act2sal.cli.commands import (
     train_command,
 )
 from act2sal.cli.status import OK, SOME_FAILED, WRONG_USAGE, error
-from act2sal.errors import FileError, InputError, MissingPackageError
+from act2sal.errors import FileError, InputError, LostProcessError, MissingPackageError
 from act2sal.version import __version__
 
 TRAINING_PACKAGES = frozenset(
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     except OSError as reason:
         return error(_told(reason, given[0]), SOME_FAILED)
-    except (FloatingPointError, FileError) as reason:
+    except (FloatingPointError, FileError, LostProcessError) as reason:
         return error(str(reason), SOME_FAILED)
     except KeyboardInterrupt as reason:
         how_far = str(reason) or "interrupted"

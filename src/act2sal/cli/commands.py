@@ -35,6 +35,7 @@ def train_command(arguments: Sequence[str]) -> int:
         prog="act2sal train",
         default=TrainOptions(tyro.MISSING, tyro.MISSING, chosen),
     )
+    from act2sal import parallel
     from act2sal.pipeline import train
 
     outcome = train(
@@ -46,7 +47,8 @@ def train_command(arguments: Sequence[str]) -> int:
         quiet=options.quiet,
         profile=options.profile,
     )
-    print(f"trained on {outcome.photos} photos; report: {options.out / 'report.html'}")
+    if parallel.leads():
+        print(f"trained on {outcome.photos} photos; report: {options.out / 'report.html'}")
     return failures(outcome.failures, named="in the report")
 
 

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from act2sal import progress
+from act2sal import parallel, progress
 from act2sal.config import Mirrored, Precision
 from act2sal.encoders import Encoder
 from act2sal.photo_batches import PhotoSource, to_batch
@@ -167,7 +167,10 @@ class FrozenFeatures:
 
 
 def channel_deviation(features: Features, indices: Sequence[int]) -> list[Tensor]:
-    """Standard deviation of each channel of E_3, E_4, E_5 over the given photos: three (C_i,) float32, > 0."""
+    """Standard deviation of each channel of E_3, E_4, E_5 over the given photos: three (C_i,) float32, > 0.
+
+    Of several processes each gives photos of its own.
+    """
     sums = [torch.zeros(3, channels, dtype=torch.float64) for channels in features.channels]
     with torch.no_grad():
         for start in range(0, len(indices), BATCH):
@@ -176,6 +179,7 @@ def channel_deviation(features: Features, indices: Sequence[int]) -> list[Tensor
                 total[0] += torch.tensor(float(wide[:, 0].numel()))
                 total[1] += wide.sum(dim=(0, 2, 3))
                 total[2] += wide.square().sum(dim=(0, 2, 3))
+    sums = [parallel.summed(total) for total in sums]
     deviations = [(s[2] / s[0] - (s[1] / s[0]).square()).clamp_min(0).sqrt() for s in sums]
     return [d.clamp_min(1e-3 * float(d.mean()) + 1e-12).float() for d in deviations]
 

@@ -1,23 +1,27 @@
 """The training loop of stage 1 and the cues it ends with (Eq. 1-5)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
-from act2sal import progress
+from act2sal import parallel, progress
 from act2sal.activation import Activation, ActivationNetwork, BoundaryKind, stage1_loss
 from act2sal.config import Stage1Config
 from act2sal.detector import resize
 from act2sal.encoders import Encoder, freeze
 from act2sal.stage1.features import Features, LiveFeatures, channel_deviation
 from act2sal.stopwatch import OFF, Stopwatch
+from act2sal.synced_norm import synced
 from act2sal.training_state import (
     EpochLog,
     TrainingState,
-    batches,
-    epoch_generator,
     flip_flags,
     learning_rate,
+    own_batches,
+    own_generator,
 )
 
 SCALE_PHOTOS = 256
@@ -45,7 +49,8 @@ def activation_network(
         )
         gain = torch.nn.Linear(features.channels[2], 1000).weight.detach().sum(dim=0)
     if config.scale_features:
-        spread = np.linspace(0, len(features) - 1, min(len(features), SCALE_PHOTOS)).astype(int)
+        count = min(len(features), -(-SCALE_PHOTOS // parallel.world()))
+        spread = np.linspace(0, len(features) - 1, count).astype(int)
         network.set_scales([1 / d for d in channel_deviation(features, spread.tolist())])
     if config.random_gain:
         network.set_scales([network.scale3, network.scale4, gain])
@@ -79,39 +84,45 @@ def fit(
     Raises:
         FloatingPointError: the loss is no longer finite.
     """
-    trained = torch.nn.ModuleList([network])
+    if not config.auxiliary:
+        network.boundaries[:3].requires_grad_(False)  # of the side maps, which have no part in the loss
+    modules = _Trained([network])
     if isinstance(features, LiveFeatures):
-        trained.append(_prepared(features.encoder, config))
+        modules.append(_prepared(features.encoder, config))
     optimizer = torch.optim.SGD(
-        [p for p in trained.parameters() if p.requires_grad],
+        [p for p in modules.parameters() if p.requires_grad],
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
         weight_decay=config.weight_decay,
     )
-    trained, optimizer = fabric.setup(trained, optimizer)
+    trained, optimizer = fabric.setup(synced(modules), optimizer)
     first = state.restore(trained, optimizer)
     trained.train()
     for epoch in range(first, config.epochs):
         lap = stopwatch.lap()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.lr, epoch, config.milestones)
-        loss = _epoch(
-            network,
-            features,
-            config,
-            optimizer,
-            fabric,
-            epoch_generator(seed, epoch),
-            epoch,
-            quiet,
-            stopwatch,
-        )
+        generator = own_generator(seed, epoch)
+        loss = _epoch(trained, features, config, optimizer, fabric, generator, epoch, quiet, stopwatch)
         log({"stage": "stage1", "epoch": epoch + 1, "loss": loss, **lap.row()})
         state.save(epoch + 1, trained, optimizer)
     if isinstance(features, LiveFeatures):
         freeze(features.encoder)
     return network.eval()
+
+
+class _Trained(torch.nn.ModuleList):
+    """All that `fit` trains: the activation network, and behind it an encoder that is trained along."""
+
+    def forward(
+        self, features: Features, indices: Sequence[int], mirrored: Tensor | None, stopwatch: Stopwatch
+    ) -> Activation:
+        """The blocks compute in the precision of the fabric, the encoder in its own."""
+        device = next(self.parameters()).device.type
+        with stopwatch.part("waiting"), torch.autocast(device, enabled=False):
+            encoded = features.read(indices, mirrored)
+        return self[0](encoded)
 
 
 def _prepared(encoder: Encoder, config: Stage1Config) -> Encoder:
@@ -121,7 +132,7 @@ def _prepared(encoder: Encoder, config: Stage1Config) -> Encoder:
 
 
 def _epoch(
-    network: ActivationNetwork,
+    trained: torch.nn.Module,
     features: Features,
     config: Stage1Config,
     optimizer: torch.optim.Optimizer,
@@ -133,14 +144,12 @@ def _epoch(
 ) -> float:
     """One pass over the photos; returns the mean loss."""
     total = torch.zeros((), device=fabric.device)
-    cut = batches(len(features), config.batch_size, generator)
+    cut = own_batches(len(features), config.batch_size, generator)
     with progress.bar(f"stage 1, epoch {epoch + 1}/{config.epochs}", total=len(cut), quiet=quiet) as advance:
         for indices in cut:
-            with stopwatch.part("waiting"):
-                encoded = features.read(indices, flip_flags(len(indices), generator) if config.flip else None)
+            mirrored = flip_flags(len(indices), generator) if config.flip else None
             with stopwatch.part("heads"):
-                with fabric.autocast():
-                    activation = network(encoded)
+                activation = trained(features, indices, mirrored, stopwatch)
                 if config.loss_at_photo_size:
                     activation = enlarged(activation)
                 loss = stage1_loss(
@@ -157,7 +166,7 @@ def _epoch(
                 optimizer.step()
             total += loss.detach()
             advance()
-    mean = float(total) / len(cut)
+    mean = float(parallel.averaged(total)) / len(cut)
     if not np.isfinite(mean):
         raise FloatingPointError(
             f"the loss of stage 1 is {mean} in epoch {epoch + 1}; a lower stage1.lr may help"

@@ -15,14 +15,21 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from act2sal import progress
+from act2sal import parallel, progress
 from act2sal.activation import ActivationNetwork
 from act2sal.config import Stage1Config
 from act2sal.losses import bce_loss, iou_loss
 from act2sal.rectify import flip
 from act2sal.stage1.features import Features
 from act2sal.stopwatch import OFF, Stopwatch
-from act2sal.training_state import EpochLog, TrainingState, batches, epoch_generator, flip_flags, one_cycle
+from act2sal.training_state import (
+    EpochLog,
+    TrainingState,
+    flip_flags,
+    one_cycle,
+    own_batches,
+    own_generator,
+)
 
 
 def fit_on_labels(
@@ -45,7 +52,7 @@ def fit_on_labels(
 
     Args:
         network: fresh, with the `affine` boundary, on the fabric's device.
-        features: of N photos.
+        features: of N photos, those of this process.
         labels: (N, h, w) uint8 0..255 at the size of the network's fused map.
         config: options of stage 1; the `round_*` ones count here.
         round_number: from 1.
@@ -59,6 +66,7 @@ def fit_on_labels(
     Raises:
         FloatingPointError: the loss is no longer finite.
     """
+    network.boundaries[:3].requires_grad_(False)  # of the side maps, which have no part in the loss
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.round_lr, weight_decay=config.round_weight_decay
     )
@@ -67,7 +75,7 @@ def fit_on_labels(
     module.train()
     for epoch in range(first, config.round_epochs):
         lap = stopwatch.lap()
-        generator = epoch_generator(seed, 1000 * round_number + epoch)
+        generator = own_generator(seed, 1000 * round_number + epoch)
         loss = _epoch(module, features, labels, config, optimizer, fabric, generator, epoch, quiet, stopwatch)
         name = f"stage1 round {round_number}"
         log({"stage": name, "epoch": epoch + 1, "loss": loss, **lap.row()})
@@ -87,7 +95,7 @@ def _epoch(
     quiet: bool,
     stopwatch: Stopwatch,
 ) -> float:
-    cut = batches(len(features), config.batch_size, generator)
+    cut = own_batches(len(features), config.batch_size, generator)
     total = torch.zeros((), device=fabric.device)
     title = f"self-training, epoch {epoch + 1}/{config.round_epochs}"
     with progress.bar(title, total=len(cut), quiet=quiet) as advance:
@@ -110,7 +118,7 @@ def _epoch(
                 optimizer.step()
             total += loss.detach()
             advance()
-    mean = float(total) / len(cut)
+    mean = float(parallel.averaged(total)) / len(cut)
     if not math.isfinite(mean):
         raise FloatingPointError(
             f"the loss of self-training is {mean} in epoch {epoch + 1}; lower stage1.round_lr"
