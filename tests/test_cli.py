@@ -162,7 +162,12 @@ def test_an_impossible_value_is_named_in_one_line(
     ("error", "expected", "message"),
     [
         (FloatingPointError("the loss of stage 2 is nan"), 1, "act2sal: the loss of stage 2 is nan"),
-        (OSError(28, "No space left on device"), 1, "act2sal: [Errno 28] No space left on device"),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "act2sal: no space left on device; what was written stays",
+        ),
+        (OSError(13, "Permission denied", "run/log.jsonl"), 1, "act2sal: run/log.jsonl: permission denied"),
         (KeyboardInterrupt(), 1, "the same command with --resume goes on"),
     ],
 )

@@ -80,8 +80,9 @@ def _overview() -> str:
 
 def _told(reason: OSError, command: str) -> str:
     """One line on a file that cannot be read or written."""
-    what = reason.strerror or str(reason)
-    named = f"{reason.filename}: {what[:1].lower()}{what[1:]}" if reason.filename else what
+    text = reason.strerror or str(reason)
+    what = text[:1].lower() + text[1:]
+    named = f"{reason.filename}: {what}" if reason.filename else what
     return named + (_how_to_go_on(command) if reason.errno in NO_ROOM else "")
 
 
