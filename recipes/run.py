@@ -24,7 +24,10 @@ from act2sal.version import __version__
 FOLDER = Path(__file__).resolve().parent
 TRAINING_SET = "duts_tr_3000"
 TEST_SETS = ("ecssd_dev", "pascal_s_dev", "sod_dev")
-LABELS_OF = {"duts3000-student": "duts3000-densenet-mobilenet"}
+LABELS_OF = {
+    "duts3000-student": "duts3000-densenet-mobilenet",
+    "duts3000-rectified-student": "duts3000-densenet-mobilenet",
+}
 """Recipes that train on the labels which the run of another one leaves."""
 TEACHER_OF = {"duts3000-second-student": "duts3000-student"}
 """Recipes that begin where the detector of another one stands."""

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from act2sal.compositing import blurred_ground, cover, cutout, foreground_colors, on_background, overlay
+from act2sal.compositing import (
+    EDGE_REACH,
+    LEAST_WEIGHT,
+    SURE,
+    blurred_ground,
+    cover,
+    cutout,
+    foreground_colors,
+    on_background,
+    overlay,
+)
 
 WARM, COLD = np.array([200, 80, 60], np.float32), np.array([40, 100, 210], np.float32)
 
@@ -62,10 +72,50 @@ def test_large_photos_are_treated_like_small_ones() -> None:
     large_photo = photo.repeat(8, axis=0).repeat(8, axis=1)
     large_alpha = cv2.resize(alpha, (8 * 160, 8 * 120), interpolation=cv2.INTER_LINEAR)
     large = cv2.resize(foreground_colors(large_photo, large_alpha), (160, 120), interpolation=cv2.INTER_AREA)
-    assert np.abs(large - foreground_colors(photo, alpha)).mean() < 1
+    assert np.abs(large - foreground_colors(photo, alpha).astype(np.float32)).mean() < 1
     large_sharp = sharp.repeat(8, axis=0).repeat(8, axis=1)
     ground = blurred_ground(large_photo, large_sharp)[large_sharp == 0]
     np.testing.assert_allclose(ground, np.broadcast_to(COLD, ground.shape), atol=0.5)
+
+
+def straightforward(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`foreground_colors` with all means at the size of the photo, for photos that are their own samples."""
+    side = 2 * round((max(alpha.shape) * 2 * EDGE_REACH - 1) / 2) + 1
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT)
+
+    sure, ground = (alpha > SURE).astype(np.float32), (alpha < 1 - SURE).astype(np.float32)
+    near = (mean(sure) > LEAST_WEIGHT) & (mean(ground) > LEAST_WEIGHT)
+    level = np.round(alpha * 255)
+    edge = (near & (level > 0) & (level < 255))[..., None]
+    object_color = mean(photo * sure[..., None]) / np.maximum(mean(sure), LEAST_WEIGHT)[..., None]
+    share = np.square(alpha)[..., None]
+    return np.where(edge, share * photo + (1 - share) * object_color, photo)
+
+
+@pytest.mark.parametrize("softness", [3, 7, 15])
+@pytest.mark.parametrize("turned", [False, True])
+def test_colours_are_those_of_the_formula(softness: int, turned: bool) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    _, alpha = ellipse(softness)
+    if turned:  # views, which are not contiguous
+        photo, alpha = photo.transpose(1, 0, 2), alpha.T
+    colors = foreground_colors(photo, alpha)
+    np.testing.assert_allclose(colors, straightforward(photo, alpha), atol=0.51)
+    assert (colors != photo).any()
+
+
+def test_the_photo_itself_is_left_alone() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    _, alpha = ellipse(5)
+    before = photo.copy(), alpha.copy()
+    cut = cutout(photo, alpha)
+    np.testing.assert_array_equal(photo, before[0])
+    np.testing.assert_array_equal(alpha, before[1])
+    np.testing.assert_array_equal(cut[..., 3], np.round(alpha * 255))
+    np.testing.assert_array_equal(cut[cut[..., 3] == 255][:, :3], photo[cut[..., 3] == 255])
+    assert not cut[cut[..., 3] == 0].any()
 
 
 def test_colours_change_at_edges_alone() -> None:

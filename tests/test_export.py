@@ -1,7 +1,5 @@
 """ONNX files: the maps of PyTorch, the weights of the model file, and everything that can be missing."""
 
-import json
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +20,7 @@ from act2sal.errors import CheckpointError, InputError, MissingPackageError
 from act2sal.export import ExportError
 from act2sal.onnx_network import OnnxNetwork
 from act2sal.torch_network import TorchNetwork
+from plain import plainly
 from tiny import random_squares, tiny_encoder
 
 BLOCKED = ("torch", "timm", "torchvision", "lightning_fabric", "matplotlib", "tensorboard", "safetensors")
@@ -111,6 +110,15 @@ def test_threads_do_not_disturb_each_other(exported: Path) -> None:
             assert np.abs(prob - alone).max() < 1e-5
 
 
+def test_int8_leaves_the_first_convolutions_in_float(model: Path, scenes: Path, tmp_path: Path) -> None:
+    export.export(model, tmp_path / "m.onnx", int8=True, photos=scenes / "photos")
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    scaled = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    kinds = [node.input[1] in scaled for node in graph.node if node.op_type == "Conv"]
+    assert kinds.count(False) == export.FLOAT_CONVOLUTIONS < len(kinds)
+    assert not any(kinds[:2])
+
+
 def test_int8_is_calibrated_on_photos_and_compared_on_others(
     model: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +179,9 @@ def test_the_ending_and_the_backend_choose_who_computes(
     assert kind(None, device="cpu") is kind(None, backend="onnx") is OnnxNetwork
     assert kind(None, device="cpu", backend="torch") is TorchNetwork
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(detect, "gpu_is_possible", lambda: False)
+    assert detect._file(None, "auto", "auto") == exported
+    monkeypatch.setattr(detect, "gpu_is_possible", lambda: True)
     assert detect._file(None, "auto", "auto") == model
     assert detect._file(None, "cpu", "auto") == exported
 
@@ -220,25 +231,6 @@ def test_the_command_writes_one_file_once(
     assert capsys.readouterr().err == "act2sal: size must be at least 32, not 8\n"
 
 
-def without_training_packages(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process that cannot import what plain `pip install act2sal` does not bring."""
-    code = f"""
-import sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {BLOCKED}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Blocker())
-from act2sal.cli import main
-status = main({json.dumps([str(a) for a in arguments])})
-assert not set({BLOCKED}) & set(sys.modules)
-sys.exit(status)
-"""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
-
-
 def test_predict_needs_no_pytorch(exported: Path, scenes: Path, tmp_path: Path) -> None:
     maps = tmp_path / "maps"
     command = (
@@ -252,16 +244,12 @@ def test_predict_needs_no_pytorch(exported: Path, scenes: Path, tmp_path: Path) 
         "onnx",
         "--quiet",
     )
-    done = without_training_packages(*command)
+    done = plainly(*command, blocked=BLOCKED)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list(maps.iterdir())) == 6
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
-def test_what_needs_pytorch_says_how_to_get_it(
-    command: str, model: Path, scenes: Path, tmp_path: Path
-) -> None:
-    extra = () if command == "train" else ("--model", model)
-    done = without_training_packages(command, scenes / "photos", "--out", tmp_path / "out", *extra)
+def test_a_model_file_needs_pytorch_and_says_how_to_get_it(model: Path, scenes: Path, tmp_path: Path) -> None:
+    done = plainly("predict", scenes / "photos", "--out", tmp_path / "out", "--model", model)
     assert done.returncode == 2
-    assert done.stderr == f'act2sal {command} needs PyTorch: pip install "act2sal[train]"\n'
+    assert done.stderr == 'act2sal predict needs PyTorch: pip install "act2sal[train]"\n'

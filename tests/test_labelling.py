@@ -161,7 +161,7 @@ def test_labels_never_replace_the_photos(trained: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         write_gray_png(tmp_path / name, np.zeros((40, 40), np.uint8))
     before = files_of(tmp_path)
-    with pytest.raises(DatasetError, match=r"a\.png is a photo and would be replaced"):
+    with pytest.raises(DatasetError, match=r"a\.png is an input and would be replaced"):
         label(tmp_path, tmp_path, TrainConfig(device="cpu"), run=trained, overwrite=True, quiet=True)
     assert files_of(tmp_path) == before
 

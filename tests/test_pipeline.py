@@ -251,7 +251,8 @@ def test_a_teacher_can_start_on_given_labels(trained: Path, scenes: Path, tmp_pa
     ours, theirs = (
         load_detector(run / "detector.safetensors").state_dict() for run in (tmp_path / "run", trained)
     )
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    network = [name for name in theirs if not name.startswith("presence")]
+    assert all(torch.equal(ours[name], theirs[name]) for name in network)
 
 
 def test_a_teacher_that_is_no_detector_is_refused_at_the_start(scenes: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from act2sal.datasets import DatasetError
 from act2sal.images import write_gray_png
-from act2sal.planning import expanded, planned
+from act2sal.planning import expanded, planned, planned_with_videos
 
 
 def write(*paths: Path) -> None:
@@ -56,7 +56,7 @@ def test_one_photo_can_go_to_one_file(tmp_path: Path) -> None:
         planned([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "x.webp")
     with pytest.raises(DatasetError, match="is one file"):
         planned([tmp_path / "a.png"], tmp_path / "x.webp", (".a.png", ".b.png"))
-    with pytest.raises(DatasetError, match=r"a\.png is a photo and would be replaced"):
+    with pytest.raises(DatasetError, match=r"a\.png is an input and would be replaced"):
         planned([tmp_path / "a.png"], tmp_path / "a.png", overwrite=True)
 
 
@@ -72,3 +72,52 @@ def test_what_is_there_is_refused_replaced_or_skipped(tmp_path: Path) -> None:
     assert targets(planned(inputs, tmp_path / "out", suffixes, skip_existing=True), tmp_path / "out") == [
         ["b.mask.png", "b.map.png"]
     ]
+
+
+def test_videos_have_files_in_the_mirrored_tree_too(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a" / "b.png")
+    for name in ("a/c.mp4", "a/d.MOV", "a/old.avi", "e.mkv", "e.webm", ".hidden.mp4", "out/done.mp4"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    inputs, out = [tmp_path / "in"], tmp_path / "in" / "out"
+    tasks = planned_with_videos(inputs, out, (".mask.png", ".color.png"))
+    assert [task.is_video for task in tasks] == [False, *[True] * 5]
+    assert targets(tasks, out) == [
+        ["a/b.mask.png", "a/b.color.png"],
+        ["a/c.mask.mp4", "a/c.color.mp4"],
+        ["a/d.mask.mov", "a/d.color.mov"],
+        ["a/old.mask.mp4", "a/old.color.mp4"],
+        ["e.mkv.mask.mkv", "e.mkv.color.mkv"],
+        ["e.webm.mask.webm", "e.webm.color.webm"],
+    ]
+    assert targets(planned_with_videos(inputs, out), out)[1] == ["a/c.mp4"]
+
+
+def test_what_is_there_of_videos_is_refused_or_skipped(tmp_path: Path) -> None:
+    for name in ("in/a.mp4", "in/b.mp4", "out/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inputs, out = [tmp_path / "in"], tmp_path / "out"
+    with pytest.raises(FileExistsError, match=r"out/a\.mp4 exists already"):
+        planned_with_videos(inputs, out)
+    assert targets(planned_with_videos(inputs, out, skip_existing=True), out) == [["b.mp4"]]
+    with pytest.raises(DatasetError, match=r"in/a\.mp4 is an input and would be replaced"):
+        planned_with_videos(inputs, tmp_path / "in", overwrite=True)
+
+
+def test_one_file_is_for_one_photo_or_one_video(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "b.mp4").touch()
+    write(tmp_path / "c.png")
+    (tmp_path / "empty").mkdir()
+    video, both = [tmp_path / "a.mp4"], [tmp_path / "a.mp4", tmp_path / "c.png"]
+    assert targets(planned_with_videos(video, tmp_path / "x.webm"), tmp_path) == [["x.webm"]]
+    for inputs, name, words in [
+        (both, "x.webm", "is one video, and there are photos"),
+        (both, "x.png", "is one picture, and there are videos"),
+        (video, "x.png", "is one picture, and there are videos"),
+        ([*video, tmp_path / "b.mp4"], "x.webm", "takes one video and one kind"),
+        ([tmp_path / "empty"], "out", "no photos and no videos in .*empty"),
+    ]:
+        with pytest.raises(DatasetError, match=words):
+            planned_with_videos(inputs, tmp_path / name)

@@ -130,7 +130,7 @@ def test_two_photos_never_share_a_map(detector: Detector, tmp_path: Path) -> Non
 def test_maps_never_replace_photos(detector: Detector, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png", (20, 20))
     before = files_of(tmp_path)
-    with pytest.raises(DatasetError, match=r"a\.png is a photo and would be replaced"):
+    with pytest.raises(DatasetError, match=r"a\.png is an input and would be replaced"):
         predict([tmp_path], tmp_path, detector, overwrite=True, quiet=True)
     assert files_of(tmp_path) == before
 

@@ -115,7 +115,7 @@ def test_three_damaged_photos_among_fifty(tmp_path: Path, capsys: pytest.Capture
     command = ["predict", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--method", "mc", "--quiet"]
     assert main(command) == 1
     assert len(files_of(tmp_path / "out")) == 47
-    assert "3 photos could not be done; they are named above" in capsys.readouterr().err
+    assert "3 files could not be done; they are named above" in capsys.readouterr().err
 
 
 def test_a_result_that_cannot_be_written_is_named_and_the_others_are_done(
@@ -208,10 +208,11 @@ def wait_for(path: Path) -> None:
         time.sleep(0.1)
 
 
-def test_a_video_in_every_kind(tmp_path: Path) -> None:
+def film(path: Path) -> Path:
+    """Three frames with a red square."""
     av = pytest.importorskip("av")
-    clip = tmp_path / "clip.mp4"
-    with av.open(str(clip), "w") as writer:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as writer:
         stream = writer.add_stream("libx264", rate=5)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         pixels = np.zeros((48, 64, 3), np.uint8)
@@ -219,6 +220,12 @@ def test_a_video_in_every_kind(tmp_path: Path) -> None:
         for _ in range(3):
             writer.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
         writer.mux(stream.encode())
+    return path
+
+
+def test_a_video_in_every_kind(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    clip = film(tmp_path / "clip.mp4")
     assert job(tmp_path / "out", "mask", "color:#00ff00").run([str(clip)]).written == 1
     assert set(files_of(tmp_path / "out")) == {"clip.mask.mp4", "clip.color.mp4"}
     with av.open(str(tmp_path / "out" / "clip.mask.mp4")) as reader:
@@ -227,9 +234,57 @@ def test_a_video_in_every_kind(tmp_path: Path) -> None:
     assert frames[0][20, 25] > 200 > 50 > frames[0][40, 55]
     job(tmp_path / "one.webm", "overlay").run([str(clip)])
     assert (tmp_path / "one.webm").stat().st_size > 0
-    with pytest.raises(InputError, match="a video has no transparency, which cutout needs"):
-        job(tmp_path / "out", "cutout").run([str(clip)])
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    outcome = job(tmp_path / "more").run([str(tmp_path / "broken.mp4"), str(clip)])
-    assert outcome.written == 1
-    assert [line.partition(":")[0] for line in outcome.failures] == [str(tmp_path / "broken.mp4")]
+
+
+def test_videos_in_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photo(tmp_path / "in" / "a.png")
+    for name in ("b/clip.mp4", "b/c/clip.mp4", "taken/clip.mp4"):
+        film(tmp_path / "in" / name)
+    (tmp_path / "in" / "b" / "broken.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "taken").write_bytes(b"a file where a folder has to be")
+    outcome = job(out).run([str(tmp_path / "in")])
+    assert outcome.written == 3
+    assert set(files_of(out)) == {"a.png", "b/clip.mp4", "b/c/clip.mp4", "taken"}
+    assert [line.partition(":")[0] for line in outcome.failures] == [
+        str(tmp_path / "in" / "b" / "broken.mp4"),
+        str(out / "taken" / "clip.mp4"),
+    ]
+    assert [record.getMessage() for record in caplog.records] == outcome.failures
+    (out / "b" / "clip.mp4").unlink()
+    before = files_of(out)
+    again = job(out)
+    again.skip_existing = True
+    assert again.run([str(tmp_path / "in")]).written == 1
+    after = files_of(out)
+    assert set(after) - set(before) == {"b/clip.mp4"}
+    assert all(after[name] == content for name, content in before.items())
+
+
+def test_a_kind_that_no_video_holds_costs_the_videos_alone(tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "a.png")
+    film(tmp_path / "in" / "clip.mp4")
+    outcome = job(tmp_path / "out", "mask", "cutout").run([str(tmp_path / "in")])
+    assert outcome.failures == [
+        f"{tmp_path / 'in' / 'clip.mp4'}: a video has no transparency, which cutout needs; "
+        "color:#rrggbb has none"
+    ]
+    assert set(files_of(tmp_path / "out")) == {"a.mask.png", "a.cutout.png"}
+
+
+def test_without_the_extra_one_line_names_it_and_photos_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    photo(tmp_path / "in" / "a.png")
+    for name in ("b.mp4", "c.mp4"):
+        (tmp_path / "in" / name).touch()
+    monkeypatch.setitem(sys.modules, "av", None)
+    command = ["predict", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--method", "mc", "--quiet"]
+    assert main(command) == 1
+    assert set(files_of(tmp_path / "out")) == {"a.png"}
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        f"{tmp_path / 'in' / 'b.mp4'}, {tmp_path / 'in' / 'c.mp4'}: "
+        'videos need the extra "video": pip install "act2sal[video]"'
+    )

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from act2sal.contact_sheet import Cell, write_sheet
 from act2sal.images import read_photo, write_gray_png
-from act2sal.report.contact_sheet import Cell, write_sheet
-from act2sal.report.score_table import score_text, table
+from act2sal.score_table import score_text, table
 from act2sal.sod_sets import SOD_SETS, find_sod_sets
 
 

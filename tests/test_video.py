@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from act2sal.errors import MissingPackageError
 from act2sal.video import ENCODERS, VIDEO_SUFFIXES, VideoError, predict_video
 from tiny import files_of
 
@@ -322,7 +323,7 @@ def test_progress_counts_frames(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_extra_is_named(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ImportError, match=r"act2sal\[video\]"):
+    with pytest.raises(MissingPackageError, match=r"act2sal\[video\]"):
         predict_video(clip, tmp_path / "out.mp4", same, quiet=True)
 
 

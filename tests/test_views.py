@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act2sal.views import draw_windows, jitter_colours, look_through, put_back
+from act2sal.views import change_colours, draw_colours, draw_windows, look_through, put_back
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -58,11 +58,11 @@ def test_what_is_put_back_stands_in_its_window_alone() -> None:
 
 def test_colours_change_within_bounds_and_grey_stays_grey() -> None:
     photos = torch.rand(6, 3, 16, 16, generator=generator())
-    changed = jitter_colours(photos, 0.3, generator(1))
+    changed = change_colours(photos, draw_colours(6, 0.3, generator(1)))
     assert changed.shape == photos.shape
     assert 0 <= changed.min() <= changed.max() <= 1
     assert 0.01 < float((changed - photos).abs().mean()) < 0.3
-    assert torch.allclose(jitter_colours(photos, 0.0, generator(1)), photos, atol=1e-6)
+    assert torch.allclose(change_colours(photos, draw_colours(6, 0.0, generator(1))), photos, atol=1e-6)
     grey = photos[:, :1].expand(-1, 3, -1, -1)
-    spread = jitter_colours(grey, 0.3, generator(2))
+    spread = change_colours(grey, draw_colours(6, 0.3, generator(2)))
     assert float((spread.amax(dim=1) - spread.amin(dim=1)).max()) == pytest.approx(0, abs=1e-6)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from act2sal.activation import ActivationNetwork, BoundaryKind
-from act2sal.detector import DetectorNetwork
+from act2sal.detector import DetectorNetwork, ObjectPresence
 from act2sal.encoder_weights import WeightsError, read_weights
 from act2sal.encoders import Encoder, encoder_from_metadata, encoder_metadata
 from act2sal.errors import CheckpointError
@@ -45,6 +45,7 @@ def save_detector(
         "channels": str(detector.channels),
         "attention": json.dumps(detector.attention),
         "finest_stride": str(detector.finest_stride),
+        "presence": json.dumps(detector.presence is not None),
     }
     encoder = cast(Encoder, detector.encoder)
     _write(Path(path), DETECTOR_FORMAT, detector, encoder, options, half=half, about=metadata or {})
@@ -102,11 +103,14 @@ def _empty_detector(metadata: Mapping[str, str]) -> DetectorNetwork:
     stride = int(metadata["finest_stride"])
     if stride not in (2, 4):
         raise ValueError(f"finest stride {stride}")
+    encoder = encoder_from_metadata(metadata)
+    has_presence = json.loads(metadata.get("presence", "false"))
     return DetectorNetwork(
-        encoder_from_metadata(metadata),
+        encoder,
         channels=int(metadata["channels"]),
         attention=bool(json.loads(metadata["attention"])),
         finest_stride=cast(Literal[2, 4], stride),
+        presence=ObjectPresence(channels=encoder.channels[-1]) if has_presence else None,
     )
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
+from act2sal.contact_sheet import Cell, thumbnail, write_sheet
 from act2sal.datasets import DatasetError, Photo, find_photos
 from act2sal.evaluation import MASK_THRESHOLD, score_prob
 from act2sal.images import ImageError, SaliencyMethod, read_photo
 from act2sal.predict import Outcome
-from act2sal.report.contact_sheet import Cell, thumbnail, write_sheet
 
 logger = logging.getLogger("act2sal")
 

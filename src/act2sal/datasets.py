@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -36,7 +36,7 @@ class DatasetError(InputError):
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: where it is, and its path below the folder that was searched."""
+    """One photo, or one video: where it is, and its path below the folder that was searched."""
 
     path: Path
     relative: Path
@@ -63,28 +63,36 @@ class Pairing:
 
 
 def find_photos(root: Path, limit: int | None = None, *, outside: Path | None = None) -> list[Photo]:
-    """Photos in the folder `root` and below, sorted by relative path, at most the first `limit`.
-
-    Known by their suffix, in any case (`SUFFIXES`); hidden files and folders are left out, links to folders
-    followed once. A file as `root` is one photo, whatever its suffix. A folder `outside` below `root` is left
-    out: results are no photos.
+    """Photos in the folder `root` and below (`find_files`, `SUFFIXES`), at most the first `limit`.
 
     Raises DatasetError: `root` missing, nothing found, `limit` < 1.
     """
-    root = Path(root)
     if limit is not None and limit < 1:
         raise DatasetError(f"the limit of photos must be at least 1, not {limit}")
+    photos = find_files(root, SUFFIXES, outside=outside)
+    if not photos:
+        raise DatasetError(f"no photos in {root} (looked for {', '.join(sorted(SUFFIXES))})")
+    return photos[:limit]
+
+
+def find_files(root: Path, suffixes: Set[str], *, outside: Path | None = None) -> list[Photo]:
+    """Files in the folder `root` and below, sorted by relative path; there may be none.
+
+    Known by their suffix, in any case; hidden files and folders are left out, links to folders followed once. A file
+    as `root` is found whatever its suffix. A folder `outside` below `root` is left out: results are no photos.
+
+    Raises DatasetError: `root` missing.
+    """
+    root = Path(root)
     if root.is_file():
         return [Photo(root, Path(root.name))]
     if not root.is_dir():
         raise DatasetError(f"no such file or folder: {root}")
-    photos = sorted(_walk(root), key=lambda photo: photo.relative.as_posix())
+    files = sorted(_walk(root, suffixes), key=lambda file: file.relative.as_posix())
     if outside is not None and root.resolve() in outside.resolve().parents:
         results = outside.resolve().relative_to(root.resolve())
-        photos = [photo for photo in photos if not photo.relative.is_relative_to(results)]
-    if not photos:
-        raise DatasetError(f"no photos in {root} (looked for {', '.join(sorted(SUFFIXES))})")
-    return photos[:limit]
+        files = [file for file in files if not file.relative.is_relative_to(results)]
+    return files
 
 
 def photo_states(photos: Sequence[Photo]) -> list[PhotoState]:
@@ -119,7 +127,7 @@ def mirror(photos: Sequence[Photo], out: Path) -> list[Path]:
 
 
 def refuse_collisions(photos: Sequence[Photo], targets: Sequence[Path]) -> None:
-    """Make sure that writing one target per photo replaces neither a photo nor another photo's target.
+    """Make sure that writing one target per photo (or video) replaces neither a photo nor another photo's target.
 
     Raises DatasetError: it would; names the files.
     """
@@ -127,7 +135,7 @@ def refuse_collisions(photos: Sequence[Photo], targets: Sequence[Path]) -> None:
     taken: dict[str, Path] = {}
     for photo, target in zip(photos, targets, strict=True):
         if target.resolve() in sources:
-            raise DatasetError(f"{target} is a photo and would be replaced; write to another folder")
+            raise DatasetError(f"{target} is an input and would be replaced; write to another folder")
         first = taken.setdefault(_folded(target), photo.path)
         if first != photo.path:
             raise DatasetError(f"{first} and {photo.path} would both be written to {target}")
@@ -304,8 +312,8 @@ def _too_few(total: int, failures: list[Failure]) -> str:
     )
 
 
-def _walk(root: Path) -> list[Photo]:
-    """All photos below `root`; each folder is entered once, however many links lead to it."""
+def _walk(root: Path, suffixes: Set[str]) -> list[Photo]:
+    """All files of these suffixes below `root`; each folder is entered once, however many links lead to it."""
     photos = []
     entered: set[tuple[int, int]] = set()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_warn_unreadable):
@@ -317,7 +325,7 @@ def _walk(root: Path) -> list[Photo]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in files:
             path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and path.suffix.lower() in suffixes:
                 photos.append(Photo(path, path.relative_to(root)))
     return photos
 

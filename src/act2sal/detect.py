@@ -10,15 +10,19 @@ from PIL import Image
 
 from act2sal import model_files
 from act2sal.compositing import cutout
-from act2sal.confidence import confidence
 from act2sal.config import Backend, Refine
-from act2sal.errors import CheckpointError
+from act2sal.errors import CheckpointError, InputError
+from act2sal.gpu import gpu_is_possible
 from act2sal.image_inputs import ImageInput, rgb_of
 from act2sal.images import resize_photo
 from act2sal.upsampling import full_size
 
 BATCH = 8
 """Photos that go through the network together."""
+
+NO_CONFIDENCE = (
+    "this detector does not say how sure it is that there is an object; act2sal train makes those that do"
+)
 
 
 class Network(Protocol):
@@ -30,6 +34,13 @@ class Network(Protocol):
 
     def __call__(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1]."""
+
+    @property
+    def rates(self) -> bool:
+        """Whether it can say how sure it is that there is a salient object."""
+
+    def rated(self, squares: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Squares as in a call -> the probs, and confidences (B,) float32 in [0, 1] that there is an object."""
 
 
 class Detector:
@@ -115,21 +126,25 @@ class Detector:
 
         (B, S, S, 3) uint8 RGB -> (B, S, S) float32 in [0, 1].
         """
-        return mean_of_sides(*self.both_sides(squares)) if mirrored else self.network(squares)
+        probs = self.network(squares)
+        return self.mean_of_sides(probs, squares) if mirrored else probs
 
-    def both_sides(self, squares: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Maps of photos and of their mirror images as the network gives them, not mirrored back; as `squares`."""
-        return self.network(squares), self.network(np.ascontiguousarray(squares[:, :, ::-1]))
+    def mean_of_sides(self, probs: NDArray[np.float32], squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Mean of the maps of photos and of those of their mirror images; shapes as of `squares`."""
+        mirrored = self.network(np.ascontiguousarray(squares[:, :, ::-1]))
+        return np.float32(0.5) * (probs + mirrored[:, :, ::-1])
 
     def confidence(self, image: ImageInput) -> float:
-        """Confidence in [0, 1] that the picture holds a salient object at all, from two passes of the network.
+        """Confidence in [0, 1] that the picture holds a salient object at all.
 
         Raises:
             ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
+            InputError: the detector does not say it: it was converted, or trained by an early version.
         """
+        if not self.network.rates:
+            raise InputError(NO_CONFIDENCE)
         photo = resize_photo(rgb_of(image), (self.size, self.size))
-        (prob,), (mirrored,) = self.both_sides(photo[None])
-        return confidence(prob, mirrored)
+        return float(self.network.rated(photo[None])[1][0])
 
     def cutout(self, image: ImageInput) -> Image.Image:
         """The picture as RGBA, its saliency as alpha, without the colours of its background at the edges.
@@ -139,11 +154,6 @@ class Detector:
         """
         photo = rgb_of(image)
         return Image.fromarray(cutout(photo, self.batch([photo])[0]))
-
-
-def mean_of_sides(probs: NDArray[np.float32], mirrored: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of maps (B, S, S) and of those of the mirror images, which are mirrored back."""
-    return np.float32(0.5) * (probs + mirrored[:, :, ::-1])
 
 
 def _file(model: Path | None, device: str, backend: Backend) -> Path:
@@ -172,6 +182,8 @@ def _computes_on_gpu(device: str) -> bool:
     """Whether PyTorch would compute on a GPU; without PyTorch nothing does."""
     if device != "auto":
         return device != "cpu"
+    if not gpu_is_possible():
+        return False
     try:
         import torch
     except ImportError:

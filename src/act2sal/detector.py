@@ -77,6 +77,29 @@ class Deepening(nn.Module):
         return _double(self.narrow(_double(self.widen(deepest))))
 
 
+class ObjectPresence(nn.Module):
+    """Whether a photo holds a salient object at all: a linear function of the mean and the maximum of E_5 over it.
+
+    Differs: not in the paper, whose detector answers every photo with a map. `presence.fit_presence` fits it.
+
+    Args:
+        channels: of E_5.
+    """
+
+    def __init__(self, *, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * channels, 1)
+
+    def forward(self, deepest: Tensor) -> Tensor:
+        """E_5 (B, C, h, w) float32 -> logits (B,) float32."""
+        return self.linear(pooled(deepest))[:, 0]
+
+
+def pooled(deepest: Tensor) -> Tensor:
+    """E_5 (B, C, h, w) float32 -> its mean and its maximum over the photo, (B, 2C) float32."""
+    return torch.cat([deepest.mean(dim=(2, 3)), deepest.amax(dim=(2, 3))], dim=1)
+
+
 class DetectorNetwork(nn.Module):
     """The saliency detector: photos in, logits at their size out (Eq. 7-11).
 
@@ -90,6 +113,7 @@ class DetectorNetwork(nn.Module):
         channels: width of the decoder, an even number.
         attention: residual attention; False is row † of Table VII.
         finest_stride: stride of the map that is enlarged to the photo's size.
+        presence: says whether there is an object; None: nothing does, until the attribute is set.
     """
 
     def __init__(
@@ -99,6 +123,7 @@ class DetectorNetwork(nn.Module):
         channels: int = 64,
         attention: bool = True,
         finest_stride: Literal[2, 4] = 2,
+        presence: ObjectPresence | None = None,
     ) -> None:
         super().__init__()
         self.channels = channels
@@ -111,10 +136,26 @@ class DetectorNetwork(nn.Module):
         self.regional = ResidualAttentionModule(channels=channels, attention=attention)
         self.local = ResidualAttentionModule(channels=channels, attention=attention)
         self.deepening = Deepening(channels=channels)
+        self.presence = presence
 
     def forward(self, photos: Tensor) -> Tensor:
         """photos (B, 3, H, W) float32 in [0, 1] -> logits (B, 1, H, W) float32."""
         return resize(self.decode(self.encoder(photos)), photos.shape[-2:])
+
+    def rated(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits as in a call, and the confidence that there is a salient object, (B,) float32 in [0, 1].
+
+        The confidence is at most the largest probability of the map: where nothing is found, it is 0.
+
+        Raises:
+            ValueError: there is no `presence`.
+        """
+        if self.presence is None:
+            raise ValueError("this detector has no part that says whether there is an object")
+        encoded = self.encoder(photos)
+        logits = resize(self.decode(encoded), photos.shape[-2:])
+        highest = torch.sigmoid(logits.amax(dim=(1, 2, 3)))
+        return logits, torch.sigmoid(self.presence(encoded[-1])) * highest
 
     def decode(self, encoded: Sequence[Tensor]) -> Tensor:
         """E_1..E_5 -> logits (B, 1, h, w) at the finest stride, before they are enlarged to the photo."""

@@ -1,6 +1,7 @@
 """Pixels as the bytes of an image file, with the colour profile and the EXIF of the photo they come from."""
 
 import io
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,10 @@ JPEG_QUALITY = 95
 
 WEBP_QUALITY = 95
 """Of 100, for colours; grey levels and alpha are kept as they are."""
+
+PNG_LEVEL, PNG_STRATEGY = 1, zlib.Z_RLE
+"""How hard zlib works, and on what. Beside Pillow's own choice this takes a third of the time; on thirty photos of
+the training set cut-outs are 7 % larger and maps 14 % smaller (`benchmarks/cutout.py`)."""
 
 LONGEST_SIDE: dict[Format, int] = {"jpg": 65_535, "webp": 16_383}
 """Pixels, where a format has a limit that photos reach."""
@@ -122,7 +127,9 @@ def encoded(
 
 def _options(format: Format, *, grey: bool, exif: bytes | None) -> dict[str, Any]:
     options: dict[str, Any] = {} if exif is None else {"exif": exif}
-    if format == "jpg":
+    if format == "png":
+        options |= {"compress_level": PNG_LEVEL, "compress_type": PNG_STRATEGY}
+    elif format == "jpg":
         options |= {"quality": JPEG_QUALITY, "subsampling": 0}
     elif format == "webp":
         options |= {"lossless": grey, "quality": WEBP_QUALITY}

@@ -1,8 +1,9 @@
 """`act2sal export`: a detector as an ONNX file that was compared with PyTorch before it was written.
 
 Input `squares`: (B, H, W, 3) uint8 RGB, a photo as it is decoded; scaling and normalisation are part of the graph,
-where they take a hundredth of the time. Output `prob`: (B, H, W) float32 in [0, 1]. B is free. The metadata are those
-of the model file, with `format` and `size` as `onnx_network` reads them.
+where they take a hundredth of the time. Outputs: `prob`, (B, H, W) float32 in [0, 1], and, where the detector says
+it, `confidence`, (B,) float32 in [0, 1] that there is a salient object. B is free. The metadata are those of the
+model file, with `format` and `size` as `onnx_network` reads them.
 """
 
 import tempfile
@@ -45,6 +46,10 @@ MAX_MEAN_DIFFERENCE_INT8 = 0.02
 
 PHOTOS = 200
 """Photos of a folder that are used, every n-th: half of them calibrate int8, the others check it."""
+
+FLOAT_CONVOLUTIONS = 5
+"""First convolutions of the graph that int8 leaves in float. In the shipped detector (MobileNetV2) these are the stem
+and the first depthwise convolutions, whose ranges are wide; they hold few weights."""
 
 _OPSET = 17  # the newest that the exporter writes without converting
 _ODD_SIZES = ((64, 64), (96, 160), (131, 97))  # checked too where the size is dynamic
@@ -131,9 +136,13 @@ class _Squares(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, squares: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, H, W) float32 in [0, 1]."""
-        return torch.sigmoid(self.network(squares.permute(0, 3, 1, 2).float().div(255)))[:, 0]
+    def forward(self, squares: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """(B, H, W, 3) uint8 -> (B, H, W) float32 in [0, 1], and confidences (B,) if the network says them."""
+        photos = squares.permute(0, 3, 1, 2).float().div(255)
+        if self.network.presence is None:
+            return torch.sigmoid(self.network(photos))[:, 0]
+        logits, confidences = self.network.rated(photos)
+        return torch.sigmoid(logits)[:, 0], confidences
 
 
 def _traced(network: DetectorNetwork, side: int, *, dynamic: bool) -> "ModelProto":
@@ -150,6 +159,7 @@ def _traced(network: DetectorNetwork, side: int, *, dynamic: bool) -> "ModelProt
     if not dynamic:
         _fix_padding(module, example)
     free = {0: "batch", 1: "height", 2: "width"} if dynamic else {0: "batch"}
+    outputs = {"prob": free} if network.presence is None else {"prob": free, "confidence": {0: "batch"}}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         written = Path(folder) / "float.onnx"
         # This exporter warns of being the older one and of all it cannot foresee; the file is compared instead.
@@ -164,8 +174,8 @@ def _traced(network: DetectorNetwork, side: int, *, dynamic: bool) -> "ModelProt
             training=torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=False,
             input_names=["squares"],
-            output_names=["prob"],
-            dynamic_axes={"squares": free, "prob": free},
+            output_names=list(outputs),
+            dynamic_axes={"squares": free, **outputs},
         )
         return onnx.load(written)
 
@@ -196,7 +206,10 @@ def _padded_convolution(conv: Conv2dSame, padding: list[int], maps: Tensor) -> T
 
 
 def _quantised(model: "ModelProto", squares: Sequence[NDArray[np.uint8]]) -> "ModelProto":
-    """The graph with convolutions in 8 bits, by the ranges of their inputs and outputs over the squares."""
+    """The graph with convolutions in 8 bits, by the ranges of their inputs and outputs over the squares.
+
+    All but the first `FLOAT_CONVOLUTIONS`.
+    """
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -212,6 +225,7 @@ def _quantised(model: "ModelProto", squares: Sequence[NDArray[np.uint8]]) -> "Mo
             square = next(self.rest, None)
             return None if square is None else {"squares": square[None]}
 
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantised = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(model, prepared, skip_symbolic_shape=True)
@@ -221,6 +235,7 @@ def _quantised(model: "ModelProto", squares: Sequence[NDArray[np.uint8]]) -> "Mo
             Reader(),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
+            nodes_to_exclude=convolutions[:FLOAT_CONVOLUTIONS],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -274,6 +289,12 @@ def _drawn_photos(side: int, *, dynamic: bool) -> list[NDArray[np.uint8]]:
 def _differences(
     network: OnnxNetwork, reference: TorchNetwork, photos: Sequence[NDArray[np.uint8]]
 ) -> tuple[float, float]:
-    """Largest and mean |difference| of the probabilities over the photos; NaN where one is no number."""
+    """Largest and mean |difference| of the probabilities over the photos; NaN where one is no number.
+
+    The largest is that of the confidences where these differ more.
+    """
     apart = [np.abs(network(photo[None]) - reference(photo[None])) for photo in photos]
-    return float(np.max([d.max() for d in apart])), float(np.mean([d.mean() for d in apart]))
+    largest = [d.max() for d in apart]
+    if reference.rates:
+        largest += [np.abs(network.rated(p[None])[1] - reference.rated(p[None])[1]).max() for p in photos]
+    return float(np.max(largest)), float(np.mean([d.mean() for d in apart]))

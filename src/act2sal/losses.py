@@ -4,6 +4,7 @@ Every function takes maps (B, 1, H, W) float and returns a scalar.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,19 @@ def gaussian_blur(maps: Tensor) -> Tensor:
     A sum of shifted copies along one axis, then the other: several times faster on a CPU than a convolution
     with one channel, and never computed in reduced precision.
     """
-    return _blur_axis(_blur_axis(maps, -2), -1)
+    return _Blur.apply(maps)
+
+
+class _Blur(torch.autograd.Function):
+    """`gaussian_blur`. The window is symmetric, so the gradient is blurred by the same window."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        return _blur_axis(_blur_axis(maps, -2), -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gaussian_blur(gradients[0])
 
 
 def _blur_axis(maps: Tensor, axis: int) -> Tensor:

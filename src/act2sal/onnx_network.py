@@ -40,6 +40,7 @@ class OnnxNetwork:
             raise CheckpointError(f"{_name(model)} holds no {FORMAT}; act2sal export writes such files")
         self.metadata: dict[str, str] = dict(entries)
         self.size = int(entries["size"])
+        self.rates = any(output.name == "confidence" for output in self._session.get_outputs())
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnx")
 
     @classmethod
@@ -55,13 +56,21 @@ class OnnxNetwork:
 
     def __call__(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1]."""
-        if len(squares) == 1:
-            return self._run(squares)
-        return np.concatenate(list(self._pool.map(self._run, squares[:, None])))
+        return self._run(squares, ["prob"])[0]
 
-    def _run(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (prob,) = self._session.run(["prob"], {"squares": squares})
-        return prob
+    def rated(self, squares: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Squares as in a call -> the probs, and confidences (B,) float32 in [0, 1] that there is an object."""
+        probs, confidences = self._run(squares, ["prob", "confidence"])
+        return probs, confidences
+
+    def _run(self, squares: NDArray[np.uint8], outputs: list[str]) -> list[NDArray[np.float32]]:
+        def run(part: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+            return self._session.run(outputs, {"squares": part})
+
+        if len(squares) == 1:
+            return run(squares)
+        parts = self._pool.map(run, squares[:, None])
+        return [np.concatenate(of_all) for of_all in zip(*parts, strict=True)]
 
 
 def _session(model: Path | bytes, threads: int) -> "InferenceSession":

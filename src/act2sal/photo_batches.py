@@ -18,4 +18,9 @@ def stack(photos: PhotoSource, indices: Sequence[int]) -> NDArray[np.uint8]:
 
 def to_batch(photos: NDArray[np.uint8], device: torch.device) -> Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1] on `device`, channels last in memory."""
-    return torch.from_numpy(photos).to(device).permute(0, 3, 1, 2).float().div(255)
+    return unit_range(torch.from_numpy(photos).to(device).permute(0, 3, 1, 2))
+
+
+def unit_range(levels: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 in [0, 1], any shape."""
+    return levels.float().div_(255)

@@ -31,6 +31,7 @@ from act2sal.labelling import (
     read_label,
     refuse_changed,
 )
+from act2sal.presence import fit_presence
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
 from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
@@ -240,6 +241,9 @@ class _Generation:
         stage = Stage2(photos, label_folder, options, config.labels, self.fabric, config.seed, self.stopwatch)
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
+        )
+        detector.presence = fit_presence(
+            detector, bank, seed=config.seed, fabric=self.fabric, quiet=self.quiet
         )
         trained = Detector(TorchNetwork(detector, size=size, fabric=self.fabric))
         samples.predictions(lambda squares: np.stack(trained.batch(list(squares))))

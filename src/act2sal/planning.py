@@ -1,19 +1,31 @@
-"""What `act2sal predict` does with its inputs: which photos there are, and where their results go."""
+"""What `act2sal predict` does with its inputs: which photos and videos there are, and where their results go."""
 
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from act2sal.datasets import DatasetError, Photo, find_photos, mirror, refuse_collisions
+from act2sal.datasets import (
+    SUFFIXES,
+    DatasetError,
+    Photo,
+    find_files,
+    find_photos,
+    mirror,
+    refuse_collisions,
+)
+from act2sal.video import ENCODERS, VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """Of an `--out` that is one file."""
 
+VIDEO_CONTAINER = ".mp4"
+"""Of the result of a video whose own container is read and not written, such as .avi."""
+
 
 @dataclass(frozen=True)
 class Task:
-    """One photo, and the files that are to come of it, one for each kind of output."""
+    """One photo or video, and the files that are to come of it, one for each kind of output."""
 
     photo: Photo
     targets: tuple[Path, ...]
@@ -22,6 +34,11 @@ class Task:
     def done(self) -> bool:
         """All of its files are there."""
         return all(target.exists() for target in self.targets)
+
+    @property
+    def is_video(self) -> bool:
+        """It is no photo."""
+        return _is_video(self.photo)
 
 
 def expanded(inputs: Sequence[str | Path]) -> list[Path]:
@@ -63,7 +80,61 @@ def planned(
         FileExistsError: a result is there already and neither flag is set.
     """
     photos = [photo for root in expanded(inputs) for photo in find_photos(root, outside=out)]
-    tasks = _to_one_file(photos, out, suffixes) if is_one_file(out) else _mirrored(photos, out, suffixes)
+    return _wanted(_photo_tasks(photos, out, suffixes), overwrite=overwrite, skip_existing=skip_existing)
+
+
+def planned_with_videos(
+    inputs: Sequence[str | Path],
+    out: Path,
+    suffixes: Sequence[str] = (".png",),
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+) -> list[Task]:
+    """The photos, then the videos: `INPUT/a/c.mov` gives `OUT/a/c.mov`, or `OUT/a/c.mask.mov` and so on.
+
+    Args:
+        inputs: photos, videos, folders of both, patterns.
+        out: as for `planned`; also, with the suffix of a video, the one file that a single video gives.
+        suffixes: as for `planned`; videos take what these have before the format.
+        overwrite: as for `planned`.
+        skip_existing: as for `planned`.
+
+    Raises:
+        DatasetError: an input holds neither, or a result would replace an input or the result of another.
+        FileExistsError: as `planned`.
+    """
+    photos: list[Photo] = []
+    videos: list[Photo] = []
+    for root in expanded(inputs):
+        found = find_files(root, SUFFIXES | VIDEO_SUFFIXES, outside=out)
+        if not found:
+            raise DatasetError(f"no photos and no videos in {root}")
+        for file in found:
+            (videos if _is_video(file) else photos).append(file)
+    if _is_one_video(out) and photos:
+        raise DatasetError(f"{out} is one video, and there are photos; name a folder instead")
+    if is_one_file(out) and videos:
+        raise DatasetError(f"{out} is one picture, and there are videos; name a folder instead")
+    tasks = _photo_tasks(photos, out, suffixes) + _video_tasks(videos, out, suffixes)
+    return _wanted(tasks, overwrite=overwrite, skip_existing=skip_existing)
+
+
+def is_one_file(out: Path) -> bool:
+    """Whether `out` is the name of a picture, and no folder."""
+    return out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
+
+
+def _is_one_video(out: Path) -> bool:
+    return out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir()
+
+
+def _is_video(file: Photo) -> bool:
+    return file.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _wanted(tasks: list[Task], *, overwrite: bool, skip_existing: bool) -> list[Task]:
+    """Those that are to be done, as `planned` says."""
     if skip_existing:
         return [task for task in tasks if not task.done]
     existing = next((t for task in tasks for t in task.targets if t.exists()), None)
@@ -74,23 +145,36 @@ def planned(
     return tasks
 
 
-def is_one_file(out: Path) -> bool:
-    """Whether `out` is the name of a picture, and no folder."""
-    return out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
+def _photo_tasks(photos: Sequence[Photo], out: Path, suffixes: Sequence[str]) -> list[Task]:
+    if is_one_file(out):
+        return _to_one_file(photos, out, suffixes, "photo")
+    return _mirrored(photos, out, [suffixes] * len(photos))
 
 
-def _to_one_file(photos: Sequence[Photo], out: Path, suffixes: Sequence[str]) -> list[Task]:
-    if len(photos) != 1 or len(suffixes) != 1:
+def _video_tasks(videos: Sequence[Photo], out: Path, suffixes: Sequence[str]) -> list[Task]:
+    if videos and _is_one_video(out):
+        return _to_one_file(videos, out, suffixes, "video")
+    own = [video.path.suffix.lower() for video in videos]
+    containers = [suffix if suffix in ENCODERS else VIDEO_CONTAINER for suffix in own]
+    return _mirrored(videos, out, [[s.rpartition(".")[0] + c for s in suffixes] for c in containers])
+
+
+def _to_one_file(files: Sequence[Photo], out: Path, suffixes: Sequence[str], what: str) -> list[Task]:
+    if len(files) != 1 or len(suffixes) != 1:
         raise DatasetError(
-            f"{out} is one file: it takes one photo and one kind of output; name a folder instead"
+            f"{out} is one file: it takes one {what} and one kind of output; name a folder instead"
         )
-    refuse_collisions(photos, [out])
-    return [Task(photos[0], (out,))]
+    refuse_collisions(files, [out])
+    return [Task(files[0], (out,))]
 
 
-def _mirrored(photos: Sequence[Photo], out: Path, suffixes: Sequence[str]) -> list[Task]:
-    stems = [target.with_suffix("") for target in mirror(photos, out)]
-    by_kind = [[stem.with_name(stem.name + suffix) for stem in stems] for suffix in suffixes]
-    for targets in by_kind:
-        refuse_collisions(photos, targets)
-    return [Task(photo, tuple(targets)) for photo, *targets in zip(photos, *by_kind, strict=True)]
+def _mirrored(files: Sequence[Photo], out: Path, suffixes: Sequence[Sequence[str]]) -> list[Task]:
+    """The tree below `out`; `suffixes`: of each file, one for each kind of output."""
+    stems = [target.with_suffix("") for target in mirror(files, out)]
+    tasks = [
+        Task(file, tuple(stem.with_name(stem.name + suffix) for suffix in own))
+        for file, stem, own in zip(files, stems, suffixes, strict=True)
+    ]
+    for targets in zip(*(task.targets for task in tasks), strict=True):
+        refuse_collisions(files, targets)
+    return tasks

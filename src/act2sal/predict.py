@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
-from act2sal.confidence import confidence
-from act2sal.detect import BATCH, Detector, mean_of_sides
+from act2sal.detect import BATCH, NO_CONFIDENCE, Detector
 from act2sal.errors import InputError
 from act2sal.images import ImageError, SaliencyMethod, read_photo, resize_photo
 from act2sal.planning import Task, planned
@@ -91,10 +90,9 @@ class DetectorMaps:
         squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
         if not self.rates:
             return [Found(prob) for prob in self.detector.squares(squares, mirrored=self.mirrored)]
-        probs, others = self.detector.both_sides(squares)
-        confidences = [confidence(prob, other) for prob, other in zip(probs, others, strict=True)]
-        maps = mean_of_sides(probs, others) if self.mirrored else probs
-        return [Found(prob, value) for prob, value in zip(maps, confidences, strict=True)]
+        probs, confidences = self.detector.network.rated(squares)
+        maps = self.detector.mean_of_sides(probs, squares) if self.mirrored else probs
+        return [Found(prob, float(value)) for prob, value in zip(maps, confidences, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -111,8 +109,17 @@ class MethodMaps:
 
 
 def maps_by(detector: Detector, rendering: Rendering) -> DetectorMaps:
-    """Maps as `rendering` needs them."""
-    return DetectorMaps(detector, rates=rendering.asks_confidence, mirrored=rendering.refine == "crf")
+    """Maps as `rendering` needs them.
+
+    Raises:
+        InputError: a least confidence is asked of a detector that says none.
+    """
+    rates = detector.network.rates
+    if rendering.min_confidence > 0 and not rates:
+        raise InputError(NO_CONFIDENCE)
+    return DetectorMaps(
+        detector, rates=rates and rendering.asks_confidence, mirrored=rendering.refine == "crf"
+    )
 
 
 def predict(

@@ -15,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.config import Backend, Format, Refine
-from act2sal.datasets import DatasetError
 from act2sal.detect import Detector
-from act2sal.errors import InputError
+from act2sal.errors import InputError, MissingPackageError
 from act2sal.images import ImageError, read_photo, write_atomic
 from act2sal.output_kinds import parse_kind, refuse_kinds
-from act2sal.planning import Task, expanded, is_one_file, planned
+from act2sal.planning import Task, is_one_file, planned, planned_with_videos
 from act2sal.predict import Decoded, MapMaker, MethodMaps, Outcome, done, maps_by
 from act2sal.rendering import Record, Rendering
 from act2sal.thresholds import parse_threshold
-from act2sal.video import ENCODERS, VIDEO_SUFFIXES, VideoError, predict_video
+from act2sal.video import VideoError, predict_video, require_video
 from act2sal.watching import arrivals
 
 logger = logging.getLogger("act2sal")
@@ -114,28 +113,15 @@ class Job:
         """Do all photos and videos of the inputs.
 
         Raises:
-            DatasetError, FileExistsError: as `planning.planned`.
-            InputError: a kind of output that no video can hold.
+            DatasetError, FileExistsError: as `planning.planned_with_videos`.
             Interrupted: Ctrl-C; what was written stays.
         """
-        paths = expanded(inputs)
-        videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
-        photos = [path for path in paths if path not in videos]
-        outcome = Outcome() if videos and not photos else self._do(self._plan(photos))
-        for video in videos:
-            try:
-                self._film(video)
-            except VideoError as error:
-                logger.warning("%s", error)
-                outcome.failures.append(str(error))
-            else:
-                outcome.written += 1
-        return outcome
+        return self._do(self._plan(inputs))
 
     def watch(self, inputs: Sequence[str]) -> None:
-        """Do photos as they arrive in the folders, until Ctrl-C."""
+        """Do photos and videos as they arrive in the folders, until Ctrl-C."""
         with suppress(KeyboardInterrupt):
-            for tasks in arrivals(lambda: self._plan(expanded(inputs))):
+            for tasks in arrivals(lambda: self._plan(inputs)):
                 self._do(tasks)
 
     def piped(self, content: bytes) -> bytes:
@@ -153,7 +139,7 @@ class Job:
                 read_photo(photo)
             except ImageError as error:
                 raise InputError(f"standard input: {error.reason}") from error
-            replace(self, out=result, quiet=True)._do(planned([photo], result, self.rendering.suffixes))
+            replace(self, quiet=True)._photos(planned([photo], result, self.rendering.suffixes))
             return result.read_bytes()
 
     def write_json(self, path: Path) -> None:
@@ -161,8 +147,8 @@ class Job:
         content = [record.as_json() for record in self.records]
         write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
 
-    def _plan(self, inputs: Sequence[Path]) -> list[Task]:
-        return planned(
+    def _plan(self, inputs: Sequence[str]) -> list[Task]:
+        return planned_with_videos(
             inputs,
             self.out,
             self.rendering.suffixes,
@@ -171,6 +157,13 @@ class Job:
         )
 
     def _do(self, tasks: Sequence[Task]) -> Outcome:
+        videos = [task for task in tasks if task.is_video]
+        photos = [task for task in tasks if not task.is_video]
+        outcome = self._photos(photos) if photos or not videos else Outcome()
+        self._videos(videos, outcome)
+        return outcome
+
+    def _photos(self, tasks: Sequence[Task]) -> Outcome:
         return done(
             tasks,
             self.maker,
@@ -180,29 +173,45 @@ class Job:
             on_record=self.records.append,
         )
 
-    def _film(self, video: Path) -> None:
-        """Write one video for each kind."""
+    def _videos(self, tasks: Sequence[Task], outcome: Outcome) -> None:
+        """Do them one by one; without the package that reads them, one line names them all."""
+        if not tasks:
+            return
+        try:
+            require_video()
+        except MissingPackageError as error:
+            paths = [str(task.photo.path) for task in tasks]
+            logger.warning("%s: %s", ", ".join(paths), error)
+            outcome.failures += [f"{path}: {error}" for path in paths]
+            return
+        for task in tasks:
+            try:
+                self._film(task)
+                outcome.written += 1
+            except VideoError as error:
+                outcome.failures.append(str(error))
+                logger.warning("%s", error)
+            except OSError as error:
+                outcome.failures.append(f"{task.targets[0]}: {error.strerror or error}")
+                logger.warning("%s", outcome.failures[-1])
+
+    def _film(self, task: Task) -> None:
+        """Write one video for each kind.
+
+        Raises VideoError: it cannot be read, or holds no such kind. OSError: it cannot be written.
+        """
+        video = task.photo.path
         for kind in self.rendering.kinds:
             if kind.has_alpha:
-                raise InputError(
-                    f"a video has no transparency, which {kind.name} needs; color:#rrggbb has none"
+                raise VideoError(
+                    f"{video}: a video has no transparency, which {kind.name} needs; color:#rrggbb has none"
                 )
-            target = self._film_target(video, kind.name)
+        for kind, target in zip(self.rendering.kinds, task.targets, strict=True):
             if target.exists() and self.skip_existing:
                 continue
             with ThreadPoolExecutor(1) as pool:
                 frame = partial(self._frame, replace(self.rendering, kinds=(kind,)), pool)
                 predict_video(video, target, frame, overwrite=self.overwrite, quiet=self.quiet)
-
-    def _film_target(self, video: Path, kind: str) -> Path:
-        if self.out.suffix.lower() in VIDEO_SUFFIXES:
-            if len(self.rendering.kinds) > 1:
-                raise DatasetError(
-                    f"{self.out} is one file: it takes one kind of output; name a folder instead"
-                )
-            return self.out
-        suffix = video.suffix if video.suffix.lower() in ENCODERS else ".mp4"
-        return self.out / (video.stem + (f".{kind}" if len(self.rendering.kinds) > 1 else "") + suffix)
 
     def _frame(
         self, rendering: Rendering, pool: ThreadPoolExecutor, frame: NDArray[np.uint8]

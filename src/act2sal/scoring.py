@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from act2sal.contact_sheet import cell_of, write_sheet
 from act2sal.datasets import DatasetError, find_photos, pairs
 from act2sal.evaluation import (
     CODE_CONVENTIONS,
@@ -21,9 +22,8 @@ from act2sal.evaluation import (
     names_of,
 )
 from act2sal.images import write_atomic
-from act2sal.report.contact_sheet import cell_of, write_sheet
-from act2sal.report.score_plots import write_curves
-from act2sal.report.score_table import HEADINGS, TableFormat, score_text, table
+from act2sal.score_plots import write_curves
+from act2sal.score_table import HEADINGS, TableFormat, score_text, table
 from act2sal.sod_sets import FoundSet, SodSet, find_sod_sets
 
 logger = logging.getLogger("act2sal")

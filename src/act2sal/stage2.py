@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from act2sal import progress
 from act2sal.config import LabelConfig, Stage2Config
 from act2sal.detector import DetectorNetwork
 from act2sal.losses import detector_loss
-from act2sal.photo_batches import PhotoSource, stack, to_batch
+from act2sal.photo_batches import PhotoSource, stack, unit_range
+from act2sal.prefetch import LateWrites, pinned, prefetched
 from act2sal.pseudo_labels import refine_prob
 from act2sal.rectify import LabelBank, flip, historical_average, lambda_at, quantise, rectify
 from act2sal.stopwatch import OFF, Stopwatch
@@ -28,7 +29,23 @@ from act2sal.training_state import (
     learning_rate,
     one_cycle,
 )
-from act2sal.views import draw_windows, jitter_colours, look_through, put_back
+from act2sal.views import change_colours, draw_colours, draw_windows, look_through, put_back
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was read and drawn for a batch, on the host; photos and labels are mirrored already.
+
+    photos: (B, 3, S, S) uint8, channels last; labels: (B, 1, S, S) uint8; mirrored: (B,) bool; windows: as in
+    `Batch`; colours: from `draw_colours`, None where they stay.
+    """
+
+    indices: Sequence[int]
+    photos: Tensor
+    labels: Tensor
+    mirrored: Tensor
+    windows: list[tuple[int, int, int, int]] | None
+    colours: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -114,45 +131,53 @@ class Stage2:
         generator = epoch_generator(self.seed, epoch)
         cut = batches(len(self.photos), config.batch_size, generator)
         total = torch.zeros(2, device=self.fabric.device)
+        late = LateWrites(bank.write)
         title = f"stage 2, epoch {epoch + 1}/{config.epochs}"
         with progress.bar(title, total=len(cut), quiet=quiet) as advance:
-            made = self.stopwatch.each("waiting", self._batches(bank, cut, generator))
-            for step, batch in enumerate(made):
+            drawn = prefetched(self._drawn(bank, cut, generator))
+            for step, one in enumerate(self.stopwatch.each("waiting", drawn)):
+                batch = self._batch(one)
                 set_rates(optimizer, rate_at(config, epoch, (step + 0.5) / len(cut)), config)
                 loss, logits = self._step(network, optimizer, batch)
-                total += torch.stack([loss, self._rectify(bank, batch, logits, epoch)])
+                total += torch.stack([loss, self._rectify(late, batch, logits, epoch)])
                 advance()
+            late.flush()
         loss_mean, change_mean = (total / len(cut)).tolist()
         if not math.isfinite(loss_mean):
             message = f"the loss of stage 2 is {loss_mean} in epoch {epoch + 1}; a lower stage2.lr may help"
             raise FloatingPointError(message)
         return loss_mean, change_mean
 
-    def _batches(
+    def _drawn(
         self, bank: LabelBank, cut: Iterable[list[int]], generator: torch.Generator
-    ) -> Iterator[Batch]:
+    ) -> Iterator[Drawn]:
+        """What each batch shows; the only one to draw from `generator`, and runs ahead of the steps."""
+        options, device, side = self.config, self.fabric.device, bank.shape[-1]
         once = flip_flags(len(self.photos), epoch_generator(self.seed, -1))
+        windowed = options.crop < 1 or (options.view or side) != side
         for indices in cut:
-            mirrored = once[indices] if self.config.flip_once else flip_flags(len(indices), generator)
-            if not self.config.flip:
+            mirrored = once[indices] if options.flip_once else flip_flags(len(indices), generator)
+            if not options.flip:
                 mirrored = torch.zeros(len(indices), dtype=torch.bool)
-            mirrored = mirrored.to(self.fabric.device)
-            photos = to_batch(stack(self.photos, indices), self.fabric.device)
-            labels = bank.read(indices).to(self.fabric.device).float().div(255)
-            yield self._seen(
-                Batch(indices, flip(photos, mirrored), flip(labels, mirrored), mirrored, None), generator
-            )
+            photos = flip(torch.from_numpy(stack(self.photos, indices)).permute(0, 3, 1, 2), mirrored)
+            labels = flip(bank.read(indices), mirrored)
+            windows = draw_windows(unit_range(labels), options.crop, generator) if windowed else None
+            colours = draw_colours(len(indices), options.jitter, generator) if options.jitter > 0 else None
+            colours = None if colours is None else pinned(colours, device)
+            photos, labels, mirrored = (pinned(host, device) for host in (photos, labels, mirrored))
+            yield Drawn(indices, photos, labels, mirrored, windows, colours)
 
-    def _seen(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """A batch as random windows and colours show it."""
-        options, side = self.config, batch.photos.shape[-1]
-        view = options.view or side
-        if options.crop < 1 or view != side:
-            windows = draw_windows(batch.labels, options.crop, generator)
-            batch = replace(batch, photos=look_through(batch.photos, windows, view), windows=windows)
-        if options.jitter > 0:
-            batch = replace(batch, photos=jitter_colours(batch.photos, options.jitter, generator))
-        return batch
+    def _batch(self, drawn: Drawn) -> Batch:
+        """The batch on the device, as its windows and colours show it."""
+        device = self.fabric.device
+        photos = unit_range(drawn.photos.to(device, non_blocking=True))
+        labels = unit_range(drawn.labels.to(device, non_blocking=True))
+        if drawn.windows is not None:
+            photos = look_through(photos, drawn.windows, self.config.view or photos.shape[-1])
+        if drawn.colours is not None:
+            photos = change_colours(photos, drawn.colours.to(device, non_blocking=True))
+        mirrored = drawn.mirrored.to(device, non_blocking=True)
+        return Batch(drawn.indices, photos, labels, mirrored, drawn.windows)
 
     def _step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
@@ -176,7 +201,7 @@ class Stage2:
             optimizer.step()
         return loss.detach(), logits.detach()
 
-    def _rectify(self, bank: LabelBank, batch: Batch, logits: Tensor, epoch: int) -> Tensor:
+    def _rectify(self, late: LateWrites, batch: Batch, logits: Tensor, epoch: int) -> Tensor:
         """Write the labels of the next epoch (Eq. 13, or HMA); the mean absolute change, a scalar."""
         lam = lambda_at(epoch, warmup=self.config.rectify_warmup, lam=self.config.rectify_lambda)
         if self.config.rectifier == "none" or lam == 1:
@@ -190,7 +215,7 @@ class Stage2:
                 rectified = self._historical_average(batch, prob, label)
         else:
             rectified = rectify(label, prob, lam)
-        bank.write(batch.indices, quantise(rectified))
+        late.put(batch.indices, quantise(rectified))
         return (rectified - label).abs().mean()
 
     def _historical_average(self, batch: Batch, prob: Tensor, label: Tensor) -> Tensor:
@@ -207,19 +232,20 @@ class Stage2:
 
 
 def make_optimizer(detector: DetectorNetwork, config: Stage2Config) -> torch.optim.Optimizer:
-    """The optimiser, with the encoder's parameters in group 0 and the others in group 1."""
+    """The optimiser, in one kernel, with the encoder's parameters in group 0 and the others in group 1."""
     encoder = list(detector.encoder.parameters())
     known = {id(parameter) for parameter in encoder}
     decoder = [parameter for parameter in detector.parameters() if id(parameter) not in known]
     groups = [{"params": encoder}, {"params": decoder}]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     return torch.optim.SGD(
         groups,
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
         weight_decay=config.weight_decay,
+        fused=True,
     )
 
 

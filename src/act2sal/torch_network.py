@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import Tensor
 
 from act2sal.allocator import keep_freed_memory
 from act2sal.checkpoint import load_detector, read_metadata
@@ -26,6 +27,9 @@ class TorchNetwork:
 
     def __init__(self, network: DetectorNetwork, *, size: int, fabric: Fabric) -> None:
         self.network = fabric.setup(network.to(memory_format=torch.channels_last).eval())
+        self.rates = network.presence is not None
+        if self.rates:
+            self.network.mark_forward_method("rated")
         self.size = size
         self.fabric = fabric
 
@@ -44,4 +48,15 @@ class TorchNetwork:
         """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1]."""
         with torch.inference_mode(), self.fabric.autocast():
             logits = self.network(to_batch(squares, self.fabric.device))
-        return torch.sigmoid(logits.float())[:, 0].cpu().numpy()
+        return _probs(logits)
+
+    def rated(self, squares: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Squares as in a call -> the probs, and confidences (B,) float32 in [0, 1] that there is an object."""
+        with torch.inference_mode(), self.fabric.autocast():
+            logits, confidences = self.network.rated(to_batch(squares, self.fabric.device))
+        return _probs(logits), confidences.float().cpu().numpy()
+
+
+def _probs(logits: Tensor) -> NDArray[np.float32]:
+    """(B, 1, S, S) -> (B, S, S) float32 in [0, 1]."""
+    return torch.sigmoid(logits.float())[:, 0].cpu().numpy()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
-from act2sal.errors import InputError
+from act2sal.errors import InputError, MissingPackageError
 from act2sal.images import written_whole
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def predict_video(
     Raises:
         VideoError: no video, damaged from the start, or a container that cannot be written.
         FileExistsError: `out` is there already and `overwrite` is not set.
-        ImportError: the extra `video` is not installed.
+        MissingPackageError: the extra `video` is not installed.
     """
-    av = _av()
+    av = require_video()
     source, out = Path(source), Path(out)
     if out.suffix.lower() not in ENCODERS:
         raise VideoError(f"{out}: a video is written as {', '.join(ENCODERS)}")
@@ -112,12 +112,15 @@ def predict_video(
         raise VideoError(f"{source}: {_reason(error)}") from error
 
 
-def _av() -> Any:
-    """The library that reads and writes videos, which may be absent."""
+def require_video() -> Any:
+    """The library that reads and writes videos.
+
+    Raises MissingPackageError: it is not installed.
+    """
     try:
         import av
     except ImportError as error:
-        raise ImportError('videos need the extra "video": pip install "act2sal[video]"') from error
+        raise MissingPackageError('videos need the extra "video": pip install "act2sal[video]"') from error
     return av
 
 
@@ -145,7 +148,7 @@ def _look(source: Path) -> _Looked:
 
     Raises VideoError: there is no picture in it.
     """
-    av = _av()
+    av = require_video()
     with av.open(str(source)) as reader:
         stream = reader.streams.best("video")
         if stream is None:
@@ -198,7 +201,7 @@ def _holds(writer: "OutputContainer", sound: "AudioStream") -> bool:
     """Whether the container takes the sound, by a header in memory: its list of codecs promises too much."""
     if sound.codec_context is None:  # FFmpeg does not know the codec
         return False
-    av = _av()
+    av = require_video()
     try:
         with av.open(io.BytesIO(), "w", format=writer.format.name) as trial:
             trial.add_stream_from_template(sound)
@@ -217,7 +220,7 @@ def _copy(packet: "Packet", sound: "AudioStream", writer: "OutputContainer") -> 
 def _decoded(packet: "Packet", source: Path) -> list["VideoFrame"]:
     try:
         return packet.decode()
-    except _av().InvalidDataError:
+    except require_video().InvalidDataError:
         logger.warning("%s: a damaged frame is left out", source)
         return []
 
@@ -252,7 +255,7 @@ def _encodable(
 ) -> "VideoFrame":
     """A frame for the encoder, at the time of the `old` one; `number` tells the time where that has none."""
     matrix = target.codec_context.colorspace
-    rgb = _av().VideoFrame.from_ndarray(pixels, format="rgb24")
+    rgb = require_video().VideoFrame.from_ndarray(pixels, format="rgb24")
     frame = rgb.reformat(
         format=target.pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=_LIMITED_RANGE
     )

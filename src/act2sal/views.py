@@ -60,18 +60,27 @@ def put_back(maps: Tensor, shown: Tensor, windows: Sequence[tuple[int, int, int,
     return result
 
 
-def jitter_colours(photos: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Saturation and contrast times a factor in 1 +- strength, brightness plus up to half of it, for each photo.
+def draw_colours(count: int, strength: float, generator: torch.Generator) -> Tensor:
+    """Changes of saturation, contrast and brightness of `count` photos: (3, count, 1, 1, 1) in +-strength.
+
+    Args:
+        count: of the photos.
+        strength: in [0, 1].
+        generator: of the CPU.
+    """
+    return (2 * torch.rand((3, count, 1, 1, 1), generator=generator) - 1) * strength
+
+
+def change_colours(photos: Tensor, draws: Tensor) -> Tensor:
+    """Saturation and contrast times 1 plus their change, brightness plus half of its own, for each photo.
 
     Args:
         photos: (B, 3, H, W) float32 in [0, 1].
-        strength: in [0, 1].
-        generator: of the CPU.
+        draws: from `draw_colours`, on the same device.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1].
     """
-    draws = (2 * torch.rand((3, len(photos), 1, 1, 1), generator=generator) - 1).to(photos.device) * strength
     contrast, colour = 1 + draws[1], (1 + draws[0]) * (1 + draws[1])
     grey = photos.mean(dim=1, keepdim=True)
     level = grey.mean(dim=(2, 3), keepdim=True)

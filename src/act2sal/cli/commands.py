@@ -116,7 +116,7 @@ def predict_command(arguments: Sequence[str]) -> int:
     finally:
         if options.json is not None:
             job.write_json(options.json)
-    return failures(outcome.failures, what="done")
+    return failures(outcome.failures, of="file", what="done")
 
 
 def compare_command(arguments: Sequence[str]) -> int:

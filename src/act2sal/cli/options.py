@@ -96,11 +96,12 @@ class PredictOptions:
     act2sal predict PHOTOS --out DIR --kind mask cutout color:#ffffff
     act2sal predict - < photo.jpg > map.png
 
-    INPUT/a/b.jpg gives DIR/a/b.png; with several kinds DIR/a/b.mask.png and so on.
+    INPUT/a/b.jpg gives DIR/a/b.png; with several kinds DIR/a/b.mask.png and so on. Videos give videos:
+    INPUT/a/c.mp4 gives DIR/a/c.mp4.
     """
 
     inputs: tyro.conf.Positional[tuple[str, ...]]
-    """Photos, videos, folders of photos (to any depth), patterns such as 'photos/*.jpg', or - for standard input."""
+    """Photos, videos, folders of both (to any depth), patterns such as 'photos/*.jpg', or - for standard input."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR_OR_FILE")] = Path("maps")
     """Folder of the results; or the file for the result of a single photo or video."""
     kind: tuple[str, ...] = ("map",)
@@ -115,8 +116,7 @@ class PredictOptions:
     min_confidence: float = 0.0
     """Write an empty map where the confidence that there is a salient object is below this; in [0, 1]."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write there, for each photo, the confidence that it holds an object, the object's boxes and its area; the
-    confidence costs a second pass of the network."""
+    """Also write there, for each photo, the confidence that it holds an object, the object's boxes and its area."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
     """Run directory or model file; None: the detector that ships with the package."""
     method: Method = "a2s"
@@ -132,9 +132,9 @@ class PredictOptions:
     overwrite: bool = False
     """Replace results that are there already."""
     skip_existing: bool = False
-    """Leave out photos whose results are there already."""
+    """Leave out photos and videos whose results are there already."""
     watch: bool = False
-    """Go on with photos that arrive in the folders, until Ctrl-C; implies --skip-existing."""
+    """Go on with photos and videos that arrive in the folders, until Ctrl-C; implies --skip-existing."""
     quiet: bool = False
     """No progress bar."""
 

@@ -1,0 +1,148 @@
+"""Reading ahead and writing late: the order, the errors, the thread's end; nothing waits for the device."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from act2sal.config import LabelConfig, Stage2Config
+from act2sal.detector import DetectorNetwork
+from act2sal.prefetch import LateWrites, pinned, prefetched
+from act2sal.rectify import LabelBank
+from act2sal.stage2 import Stage2, make_optimizer
+from act2sal.training_state import epoch_generator
+from tiny import SIZE, cpu, random_squares, tiny_config, tiny_encoder
+
+CPU = torch.device("cpu")
+
+
+def test_all_items_come_in_their_order() -> None:
+    assert list(prefetched(range(20))) == list(range(20))
+    assert list(prefetched([])) == []
+    assert list(prefetched([None, None])) == [None, None]
+
+
+def test_the_next_item_is_made_while_this_one_is_used() -> None:
+    made = [threading.Event() for _ in range(3)]
+
+    def items() -> Iterator[int]:
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    ahead = prefetched(items())
+    assert next(ahead) == 0
+    assert made[1].wait(timeout=10)
+    assert not made[2].is_set()
+    assert list(ahead) == [1, 2]
+
+
+def test_an_error_comes_where_its_item_would() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    ahead = prefetched(items())
+    assert next(ahead) == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(ahead)
+
+
+def test_no_thread_is_left_where_the_loop_ends_early() -> None:
+    before = threading.active_count()
+    ahead = prefetched(range(100))
+    assert next(ahead) == 0
+    assert threading.active_count() == before + 1
+    ahead.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_writes_come_one_step_late_and_none_is_lost() -> None:
+    written: list[tuple[list[int], list[float]]] = []
+
+    def write(indices: Sequence[int], results: Tensor) -> None:
+        written.append((list(indices), results.tolist()))
+
+    late = LateWrites(write)
+    late.flush()
+    late.put([3], torch.tensor([0.5]))
+    assert written == []
+    late.put([1, 2], torch.tensor([1.0, 2.0]))
+    assert written == [([3], [0.5])]
+    late.flush()
+    late.flush()
+    assert written == [([3], [0.5]), ([1, 2], [1.0, 2.0])]
+
+
+def test_on_a_cpu_nothing_is_copied() -> None:
+    tensor = torch.arange(3)
+    assert pinned(tensor, CPU) is tensor
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where the host would have to know a value, or the size of a result, that a GPU still computes."""
+
+    waits = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2")
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in self.waits, f"{name} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_check_sees_what_waits() -> None:
+    with NoWaiting(), pytest.raises(AssertionError, match="_local_scalar_dense waits"):
+        torch.ones(3).sum().item()
+    with NoWaiting(), pytest.raises(AssertionError, match="nonzero waits"):
+        torch.ones(3).nonzero()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("crop", [1.0, 0.6])
+def test_no_step_waits_for_the_device(optimizer: str, crop: float, tmp_path: Path) -> None:
+    options: Stage2Config = replace(
+        tiny_config().stage2,
+        optimizer=optimizer,  # type: ignore[arg-type]
+        loss_bce=1.0,
+        loss_ssim=1.0,
+        crop=crop,
+        view=32 if crop < 1 else None,
+        jitter=0.3,
+        rectify_warmup=0,
+    )
+    photos = random_squares(4)
+    bank = LabelBank.create(tmp_path, [photo[..., 0] for photo in photos], count=4, size=SIZE)
+    stage = Stage2(photos, tmp_path, options, LabelConfig(), cpu(), 0)
+    detector = DetectorNetwork(tiny_encoder(), channels=8, finest_stride=4).train()
+    network, steps = stage.fabric.setup(detector, make_optimizer(detector, options))
+    late = LateWrites(bank.write)
+    (drawn,) = stage._drawn(bank, [[2, 0, 1, 3]], epoch_generator(0, 0))
+    with NoWaiting():
+        batch = stage._batch(drawn)
+        loss, logits = stage._step(network, steps, batch)
+        change = stage._rectify(late, batch, logits, 0)
+    late.flush()
+    assert float(loss) > 0
+    assert float(change) > 0
+    bank.finish()
+    bank.commit()
+    assert not torch.equal(bank.read([0])[0, 0], torch.from_numpy(photos[0][..., 0]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_late_writes_of_a_gpu_arrive_whole() -> None:
+    written: list[Tensor] = []
+    late = LateWrites(lambda indices, results: written.append(results.clone()))
+    for value in range(5):
+        late.put([value], torch.full((1, 1, 512, 512), value, dtype=torch.uint8, device="cuda"))
+    late.flush()
+    assert [int(results.min()) for results in written] == list(range(5))
+    assert [int(results.max()) for results in written] == list(range(5))
