@@ -74,6 +74,11 @@ def test_the_speed_is_what_was_measured() -> None:
     assert f"{stage2['paper']['ratio']} times with the network of the paper" in text
     assert f"takes .{round(100 * share['gmac_network'])} of the multiplications" in text
     assert f"and .{round(100 * share['seconds'])} of the time" in text
+    peaks = result("predict_memory")["predict"]
+    assert (
+        f"{peaks['MiB, 500 photos']} MiB over 500 photos and {peaks['MiB, 5000 photos']} MiB over 5,000"
+        in text
+    )
     for key in ("megabytes", "f_adaptive", "mae"):
         before, after = (f"{int8[kind][key]}".removeprefix("0") for kind in ("float", "int8"))
         assert re.search(rf"{re.escape(after)}( MB)? in place of {re.escape(before)}", text), key
