@@ -38,6 +38,8 @@ FEW, MANY = 4, 44
 """Photos of the two folder runs; their difference leaves the start of the program out."""
 SHOWN = 4
 """Steps of a method in the table of shares."""
+FRAME = 0.98
+"""Functions with this share or more are the frame around the steps."""
 
 
 def main() -> None:
@@ -128,8 +130,9 @@ def shares(method: SaliencyMethod, photos: list[NDArray[np.uint8]]) -> dict[str,
         if file.startswith(rooms) and not function.startswith("<")
     }
     whole = times.pop(method.__name__)
-    largest = sorted(times, key=lambda name: -times[name])[:SHOWN]
-    return {name: round(times[name] / whole, 2) for name in largest}
+    found = {name: round(spent / whole, 2) for name, spent in times.items()}
+    steps = {name: share for name, share in found.items() if share < FRAME}
+    return {name: steps[name] for name in sorted(steps, key=lambda name: -steps[name])[:SHOWN]}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,7 +38,10 @@ def test_the_confidence_is_as_good_as_was_measured() -> None:
         "checks"
     ]
     for name, check in checks.items():
-        assert f"{name} .{round(1000 * check['roc_auc']['two_passes']['all']):03d}" in README
+        whole, crops = (
+            f".{round(1000 * check['roc_auc'][key]):03d}" for key in ("all", "crops of equal size")
+        )
+        assert f"{name} {whole} (crops alone {crops})" in README.replace("\n", " ")
 
 
 def test_enlarged_maps_are_as_good_as_was_measured() -> None:
@@ -47,6 +51,37 @@ def test_enlarged_maps_are_as_good_as_was_measured() -> None:
             row = coarser[f"map {times} times as coarse"]
             before, after = (f"{row[way]['boundary_f_2px']:.3f}"[1:] for way in ("bilinear", "enlarged"))
             assert f"{before} to {after}" in README.replace("\n", " "), (folder, times)
+
+
+def result(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "recipes" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_speed_is_what_was_measured() -> None:
+    predict, classical = result("predict_speed"), result("classical_speed")
+    stage1, stage2, int8 = result("stage1_speed"), result("stage2_speed"), result("int8")
+    share = stage2["decoders"]["mobilenetv2"]["share of the paper's"]
+    text = README.replace("\n", " ")
+    assert f"does {predict['photos_a_second']} photos/s" in text
+    assert f"{predict['ratio']} times what" in text
+    for name, seconds in classical["seconds_a_photo_on_one_core"].items():
+        if name in classical["photos_a_second_on_all_cores"]:
+            rate = classical["photos_a_second_on_all_cores"][name]
+            assert f"| {name.upper()} | {seconds:.2f} | {rate} |" in text
+    assert f"take 1/{stage1['ratio']} of the time" in text
+    assert f"at {stage1['floor_of_ours_a_photo']['all epochs']['times_the_floor']} times the floor" in text
+    assert f"does {stage2['default']['ratio']} times the photos" in text
+    assert f"{stage2['paper']['ratio']} times with the network of the paper" in text
+    assert f"takes .{round(100 * share['gmac_network'])} of the multiplications" in text
+    assert f"and .{round(100 * share['seconds'])} of the time" in text
+    peaks = result("predict_memory")["predict"]
+    assert (
+        f"{peaks['MiB, 500 photos']} MiB over 500 photos and {peaks['MiB, 5000 photos']} MiB over 5,000"
+        in text
+    )
+    for key in ("megabytes", "f_adaptive", "mae"):
+        before, after = (f"{int8[kind][key]}".removeprefix("0") for kind in ("float", "int8"))
+        assert re.search(rf"{re.escape(after)}( MB)? in place of {re.escape(before)}", text), key
 
 
 def test_every_make_target_it_names_exists() -> None:

@@ -27,8 +27,9 @@ class TorchNetwork:
 
     def __init__(self, network: DetectorNetwork, *, size: int, fabric: Fabric) -> None:
         self.network = fabric.setup(network.to(memory_format=torch.channels_last).eval())
-        self.network.mark_forward_method("rated")
         self.rates = network.presence is not None
+        if self.rates:
+            self.network.mark_forward_method("rated")
         self.size = size
         self.fabric = fabric
 
