@@ -304,3 +304,16 @@ def test_bank_of_real_photos(data_dir: Path, tmp_path: Path) -> None:
     assert bank.failures == []
     assert len(bank) == 12
     assert 20 < np.stack(list(bank)).mean() < 230
+
+
+def test_parts_of_a_bank_share_its_squares_and_the_names_of_its_outputs(tmp_path: Path) -> None:
+    """Two photos of one stem keep their suffix, also where each is in another part."""
+    for seed, name in enumerate(("a.jpg", "a.png", "b.png")):
+        put_photo(tmp_path / "photos" / name, seed)
+    bank = build_photo_bank(find_photos(tmp_path / "photos"), tmp_path / "bank", size=16, quiet=True)
+    assert bank.outputs(tmp_path) == mirror(bank.photos, tmp_path)
+    for first in range(2):
+        part = bank.part(first, 2)
+        assert part.outputs(tmp_path) == bank.outputs(tmp_path)[first::2]
+        assert (part.photos, part.states) == (bank.photos[first::2], bank.states[first::2])
+        assert all((ours == theirs).all() for ours, theirs in zip(part, list(bank)[first::2], strict=True))

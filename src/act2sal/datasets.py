@@ -160,8 +160,8 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
     """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a file of all of them.
 
     `size` is S. `photos`, their `states`, `original_sizes` (height, width) and the squares share their order;
-    `failures` are the photos that could not be read; `rows` are the squares' places in the file, None: 0, 1, ...
-    `build_photo_bank` makes one.
+    `failures` are the photos that could not be read; `build_photo_bank` makes one. In a `part` of a bank, `whole` is
+    that bank and `rows` are the places in it.
     """
 
     def __init__(
@@ -173,9 +173,11 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
         original_sizes: list[tuple[int, int]],
         states: list[PhotoState],
         failures: list[Failure],
+        whole: "PhotoBank | None" = None,
         rows: Sequence[int] | None = None,
     ) -> None:
         self.pixel_file, self.size = pixel_file, size
+        self.whole = self if whole is None else whole
         self.rows = range(len(photos)) if rows is None else rows
         self.photos = photos
         self.original_sizes = original_sizes
@@ -205,8 +207,14 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
             original_sizes=self.original_sizes[first::step],
             states=self.states[first::step],
             failures=self.failures,
+            whole=self.whole,
             rows=self.rows[first::step],
         )
+
+    def outputs(self, out: Path) -> list[Path]:
+        """One PNG path below `out` per photo, as `mirror` names those of the whole bank."""
+        targets = mirror(self.whole.photos, out)
+        return [targets[row] for row in self.rows]
 
 
 @dataclass

@@ -1,18 +1,17 @@
 """Labels that somebody else made, or an earlier run: the detector is trained on them in place of those of stage 1."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from act2sal.datasets import DatasetError, Photo, mirror
+from act2sal.datasets import DatasetError, PhotoBank
 from act2sal.images import ImageError, read_photo, write_atomic
 from act2sal.run_directory import GenerationFolder
 
 
-def copy_labels(photos: Sequence[Photo], source: Path, folder: GenerationFolder) -> list[Path]:
+def copy_labels(bank: PhotoBank, source: Path, folder: GenerationFolder) -> list[Path]:
     """Copy the label of each photo into a generation's folder, and the stage 1 that lies beside `source`, if any.
 
     Args:
-        photos: of the run.
+        bank: the photos of this process.
         source: folder of the labels, PNG, in the tree and with the names that `act2sal label` gives them.
         folder: gets them.
 
@@ -22,11 +21,11 @@ def copy_labels(photos: Sequence[Photo], source: Path, folder: GenerationFolder)
     Raises:
         DatasetError: a photo has no label, or one that cannot be read.
     """
-    origins, targets = mirror(photos, source), mirror(photos, folder.labels)
+    origins, targets = bank.outputs(source), bank.outputs(folder.labels)
     missing = [origin for origin in origins if not origin.is_file()]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of {len(photos)} photos have no label; the first one is {missing[0]}"
+            f"{len(missing)} of {len(bank)} photos have no label; the first one is {missing[0]}"
         )
     for origin, target in zip(origins, targets, strict=True):
         try:

@@ -120,7 +120,7 @@ class Labelling:
         """
         lap = self.stopwatch.lap()
         cues = self._cues(source)
-        targets = mirror(self.bank.photos, out)
+        targets = self.bank.outputs(out)
         kept = {target for target in targets if resume and target.is_file()}
         failures = write_labels(
             [photo.path for photo in self.bank.photos],

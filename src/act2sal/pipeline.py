@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from act2sal import launching, parallel
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
-from act2sal.datasets import DatasetError, Photo, PhotoBank, PhotoState, find_photos, mirror, photo_states
+from act2sal.datasets import DatasetError, Photo, PhotoBank, PhotoState, find_photos, photo_states
 from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
@@ -278,7 +278,7 @@ class _Generation:
         if parallel.from_leader(finished.is_file()):
             return
         if self.given is not None:
-            samples.labels(copy_labels(bank.photos, Path(self.given), self.folder))
+            samples.labels(copy_labels(bank, Path(self.given), self.folder))
         else:
             self._make_labels(bank, samples)
         parallel.barrier()
@@ -310,6 +310,7 @@ class _Generation:
     def _write_detector(self, bank: PhotoBank, samples: Samples) -> None:
         """Fit the detector on labels/ and write detector.safetensors."""
         config, options = self.config, self.config.stage2
+        targets = bank.outputs(self.folder.labels)
         size = options.size or config.size
         if size != (config.stage1.size or config.size):
             cache = parallel.own_folder(self.cache)
@@ -318,7 +319,7 @@ class _Generation:
         label_folder = parallel.own_folder(self.folder.checkpoints / "labels")
         state = TrainingState(self.folder.checkpoints / "stage2.pt", partial(LabelBank.check, label_folder))
         if not state.usable():
-            labels = (self._label(target, size) for target in mirror(bank.photos, self.folder.labels))
+            labels = (self._label(target, size) for target in targets)
             LabelBank.create(label_folder, labels, count=len(bank), size=size)
         detector = self._initial_detector()
         photos = TimedPhotos(bank, self.stopwatch)
