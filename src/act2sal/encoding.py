@@ -24,8 +24,8 @@ WEBP_QUALITY = 95
 """Of 100, for colours; grey levels and alpha are kept as they are."""
 
 PNG_LEVEL, PNG_STRATEGY = 1, zlib.Z_RLE
-"""How hard zlib works, and on what. Beside Pillow's own choice this takes a third of the time; on thirty photos of
-the training set cut-outs are 7 % larger and maps 14 % smaller (`benchmarks/cutout.py`)."""
+"""How hard zlib works, and on what. Beside Pillow's own choice this takes a part of the time, for somewhat
+larger cut-outs (`benchmarks/cutout.py` measures both)."""
 
 LONGEST_SIDE: dict[Format, int] = {"jpg": 65_535, "webp": 16_383}
 """Pixels, where a format has a limit that photos reach."""

@@ -23,7 +23,7 @@ PHOTOS = 300
 """Photos that examples are made of, at most; spread evenly over all."""
 RIDGE = 0.1
 """Weight of the squared coefficients of the standardised features; of six values from 0.001 to 1 it and 0.03 told
-other training photos than those of the fit apart best."""
+other training photos than those of the fit apart best (an exploration, not in the repository)."""
 
 
 @dataclass(frozen=True)
