@@ -207,6 +207,14 @@ def test_a_run_is_not_resumed_with_other_photos(trained: Path, scenes: Path, tmp
     assert results(run) == results(trained)
 
 
+def test_a_damaged_list_of_photos_is_named(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "checkpoints" / "photos.json").write_bytes(b'[["scene0000.jpg", 12\xff')
+    with pytest.raises(RunError, match=r"photos\.json is damaged; start anew with --overwrite"):
+        train(scenes / "photos", run, tiny_config(), resume=True, quiet=True)
+    assert results(run) == results(trained)
+
+
 def test_a_detector_can_be_trained_on_given_labels(trained: Path, scenes: Path, tmp_path: Path) -> None:
     """On those of an earlier run: the same detector, without its stage 1."""
     config = replace(tiny_config(), given_labels=str(trained / "labels"))

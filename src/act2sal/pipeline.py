@@ -223,7 +223,10 @@ def _check_photos(run: RunDirectory, photos: Sequence[Photo]) -> None:
     """Refuse to go on with other photos than those that the labels and checkpoints of the run belong to."""
     file, now = run.checkpoints / "photos.json", photo_states(photos)
     if file.is_file():
-        then = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            then = json.loads(file.read_bytes())
+        except ValueError as error:
+            raise RunError(f"{file} is damaged; start anew with --overwrite") from error
         other = sorted({str(name) for name, *_ in (*_not_in(then, now), *_not_in(now, then))})
         if other:
             raise RunError(
