@@ -16,6 +16,7 @@ from act2sal.config import TrainConfig, to_toml
 from act2sal.datasets import DatasetError
 from act2sal.encoders import build_encoder
 from act2sal.images import read_photo, write_atomic, write_gray_png
+from act2sal.model_files import BUILTIN_ONNX_PATH
 from act2sal.pipeline import train
 from act2sal.run_directory import RunDirectory, RunError
 from act2sal.stage1 import FrozenFeatures
@@ -269,6 +270,12 @@ def test_a_teacher_that_is_no_detector_is_refused_at_the_start(scenes: Path, tmp
     with pytest.raises(CheckpointError, match=r"teacher\.safetensors"):
         train(scenes / "photos", tmp_path / "run", replace(tiny_config(), teacher=str(teacher)), quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_onnx_file_is_no_teacher(scenes: Path, tmp_path: Path) -> None:
+    config = replace(tiny_config(), teacher=str(BUILTIN_ONNX_PATH))
+    with pytest.raises(CheckpointError, match=r"detector\.onnx is an ONNX file, which cannot be trained"):
+        train(scenes / "photos", tmp_path / "run", config, quiet=True)
 
 
 def test_given_labels_without_a_run_are_of_unknown_supervision(

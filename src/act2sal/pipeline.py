@@ -21,6 +21,7 @@ from act2sal.datasets import DatasetError, Photo, PhotoBank, PhotoState, find_ph
 from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
+from act2sal.errors import CheckpointError
 from act2sal.given_labels import copy_labels
 from act2sal.images import ImageError, write_atomic
 from act2sal.labelling import (
@@ -215,6 +216,10 @@ def _first_teacher(config: TrainConfig) -> Path | None:
         return None
     path = Path(config.teacher)
     file = path / "detector.safetensors" if path.is_dir() else path
+    if file.suffix == ".onnx":
+        raise CheckpointError(
+            f"{file} is an ONNX file, which cannot be trained; a teacher is a RUN or a .safetensors"
+        )
     load_detector(file)
     return file
 
