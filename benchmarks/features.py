@@ -1,4 +1,4 @@
-"""Quality of pseudo labels, bytes and seconds with each way of storing and mirroring frozen features.
+"""Quality of pseudo labels, bytes and seconds with each way of computing, storing and mirroring frozen features.
 
     python benchmarks/features.py PHOTOS MASKS --weights densenet169_imagenet.safetensors \\
         --out recipes/results/features.json
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from act2sal.config import Mirrored, Precision, Stage1Config, TrainConfig
+from act2sal.config import Mirrored, Precision, Stage1Config, StoredPrecision, TrainConfig
 from act2sal.datasets import find_photos
 from act2sal.evaluation import evaluate
 from act2sal.hardware import hardware
@@ -21,11 +21,12 @@ from act2sal.images import write_atomic
 from act2sal.labelling import Labelling, make_fabric, photo_bank
 from act2sal.training_state import LogRow
 
-WAYS: tuple[tuple[Precision, Mirrored], ...] = (
-    ("float16", "features"),
-    ("int8", "features"),
-    ("float16", "photos"),
-    ("int8", "photos"),
+WAYS: tuple[tuple[Precision, StoredPrecision, Mirrored], ...] = (
+    ("float32", "float16", "features"),
+    ("bfloat16", "float16", "features"),
+    ("float32", "int8", "features"),
+    ("bfloat16", "int8", "features"),
+    ("float32", "float16", "photos"),
 )
 STAGE1 = Stage1Config(epochs=2, milestones=(1,), use_e3=False, rounds=1, round_epochs=2)
 
@@ -62,10 +63,11 @@ def main() -> None:
         "photos": options.count,
         "seed": options.seed,
     }
-    for precision, mirrored in WAYS:
-        stage1 = replace(STAGE1, precision=precision, mirror=mirrored)
-        name = f"{precision}, {mirrored} mirrored"
-        result[name] = measured(options.photos, options.masks, replace(config, stage1=stage1))
+    for precision, stored, mirrored in WAYS:
+        stage1 = replace(STAGE1, precision=stored, mirror=mirrored)
+        name = f"computed in {precision}, stored in {stored}, {mirrored} mirrored"
+        way = replace(config, precision=precision, stage1=stage1)
+        result[name] = measured(options.photos, options.masks, way)
         print(name, result[name], flush=True)
     if options.out:
         write_atomic(options.out, (json.dumps(result, indent=1) + "\n").encode())

@@ -1,8 +1,7 @@
 """What a program cannot be faster than on this machine: measured rates of the processor, counted work.
 
 The rates are the best of many short tries, which other programs seldom disturb all, with all threads that PyTorch
-uses: multiplying float32 matrices or a convolution, whichever is faster, and copying a block far larger than the
-caches.
+uses: multiplying matrices or a convolution, whichever is faster, and copying a block far larger than the caches.
 """
 
 import time
@@ -10,8 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from act2sal.config import Precision
+from act2sal.precision import fabric_precision
 
 TRIES = 20
 MATRIX_SIDE = 1024
@@ -21,15 +24,23 @@ COPIED_BYTES = 2**27
 PASSES = 5
 """Times that a step moves the output of a convolution even where all that follows it is computed in one go: written
 and read forward; backward read again, and its gradient written and read."""
-FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine does at best, in 1e9 float32 operations and 1e9 bytes moved a second."""
+    """What the machine does at best, in 1e9 operations on numbers of a type and 1e9 bytes moved a second."""
 
+    dtype: torch.dtype
     gflops: float
     gbytes: float
+
+    def described(self) -> dict[str, str | float]:
+        """For a JSON file."""
+        return {
+            "numbers": str(self.dtype).removeprefix("torch."),
+            "gflop_a_second": round(self.gflops, 1),
+            "gbyte_a_second": round(self.gbytes, 1),
+        }
 
     def floor(self, work: "Work") -> float:
         """Seconds that the work takes at least: the longer of computing and moving, done side by side."""
@@ -64,22 +75,34 @@ class Work:
         return Work(self.flops * factor, self.moved * factor)
 
 
-def measured_rates(tries: int = TRIES) -> Rates:
+def ours() -> torch.dtype:
+    """In which numbers this machine trains by default."""
+    return torch.bfloat16 if fabric_precision("auto", on_gpu=False) == "bf16-mixed" else torch.float32
+
+
+def cpu_fabric(precision: Precision) -> Fabric:
+    """As a run on the CPU has it, by the option of that name."""
+    return Fabric(accelerator="cpu", devices=1, precision=fabric_precision(precision, on_gpu=False))
+
+
+def measured_rates(dtype: torch.dtype = torch.float32, tries: int = TRIES) -> Rates:
     """The rates of this machine now; what else runs on it makes them lower."""
-    left, right = torch.rand(MATRIX_SIDE, MATRIX_SIDE), torch.rand(MATRIX_SIDE, MATRIX_SIDE)
+    left, right = torch.rand(2, MATRIX_SIDE, MATRIX_SIDE).to(dtype)
     count, channels, side = CONVOLUTION
     convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False).requires_grad_(False)
-    convolution = convolution.to(memory_format=torch.channels_last)
-    maps = torch.rand(count, channels, side, side).contiguous(memory_format=torch.channels_last)
-    source = torch.ones(COPIED_BYTES // FLOAT32_BYTES)
+    convolution = convolution.to(dtype, memory_format=torch.channels_last)
+    maps = torch.rand(count, channels, side, side).to(dtype, memory_format=torch.channels_last)
+    source = torch.ones(COPIED_BYTES // torch.float32.itemsize)
     target = torch.zeros_like(source)
     products = 2 * MATRIX_SIDE**3 / _best(lambda: left @ right, tries)
     convolved = 2 * maps.numel() * channels * 9 / _best(lambda: convolution(maps), tries)
     copied = 2 * COPIED_BYTES / _best(lambda: target.copy_(source), tries)
-    return Rates(max(products, convolved) / 1e9, copied / 1e9)
+    return Rates(dtype, max(products, convolved) / 1e9, copied / 1e9)
 
 
-def counted(network: nn.Module, program: Callable[[], Tensor], *, backward: bool) -> Work:
+def counted(
+    network: nn.Module, program: Callable[[], Tensor], *, backward: bool, dtype: torch.dtype = torch.float32
+) -> Work:
     """What one call of `program` costs: operations of convolutions and products, outputs of convolutions moved.
 
     Backward, a convolution costs what it costs forward once for the gradient of its weights and once for that of its
@@ -89,6 +112,7 @@ def counted(network: nn.Module, program: Callable[[], Tensor], *, backward: bool
         network: holds the convolutions that the program runs.
         program: from photos or features to a scalar.
         backward: whether the gradients of that scalar are computed as well.
+        dtype: of what is moved.
     """
     outputs = gradients = 0
 
@@ -106,7 +130,7 @@ def counted(network: nn.Module, program: Callable[[], Tensor], *, backward: bool
     for hook in hooks:
         hook.remove()
     flops = counter.get_total_flops() + (gradients if backward else 0)
-    return Work(flops, FLOAT32_BYTES * outputs * (PASSES if backward else 2))
+    return Work(flops, dtype.itemsize * outputs * (PASSES if backward else 2))
 
 
 def _best(program: Callable[[], object], tries: int) -> float:

@@ -4,9 +4,10 @@
 
 The plain loop is what most people would write: a Dataset that opens, decodes and resizes the photo and the label each
 time, a DataLoader with a worker per core, the default layout, the optimiser and the allocator as they come. It trains
-the same network with the same loss on batches of the same size, and rectifies no labels; ours does. Each side runs
-in a process of its own, in turns; the median over the turns counts. What ours does once, decoding and resizing, is
-spread over the epochs. Labels are made up: brighter than the photo's mean.
+the same network with the same loss on batches of the same size, and rectifies no labels; ours does, in the arithmetic
+that a run on this CPU takes by default and once more in float32. Each side runs in a process of its own, in turns;
+the median over the turns counts. What ours does once, decoding and resizing, is spread over the epochs. Labels are
+made up: brighter than the photo's mean.
 
 Then the decoder of the paper (64 channels, stride 2) beside ours (32, stride 4) on the same encoders: multiply-adds
 of one photo, and seconds of a step of each. All networks have random weights.
@@ -26,15 +27,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from floor import Rates, Work, counted, measured_rates
-from lightning_fabric import Fabric
+from floor import Rates, Work, counted, cpu_fabric, measured_rates, ours
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
 from act2sal.allocator import keep_freed_memory
-from act2sal.config import PRESETS, LabelConfig, Stage2Config
+from act2sal.config import PRESETS, LabelConfig, Precision, Stage2Config
 from act2sal.datasets import build_photo_bank, find_photos
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import build_encoder
@@ -46,7 +46,8 @@ from act2sal.rectify import LabelBank
 from act2sal.stage2 import Stage2, make_optimizer
 from act2sal.training_state import LogRow, TrainingState
 
-SIDES = ("plain", "ours")
+SIDES: dict[str, Precision] = {"plain": "float32", "ours": "auto", "ours in float32": "float32"}
+"""And the arithmetic of each."""
 ENCODERS = ("mobilenetv2", "resnet50")
 NETWORKS: dict[str, tuple[str, Stage2Config]] = {
     "default": ("mobilenetv2", PRESETS["default"].stage2),
@@ -65,14 +66,14 @@ def main() -> None:
         print(json.dumps(measured(options)))
         return
     torch.manual_seed(options.seed)
-    rates = measured_rates()
+    rates = measured_rates(ours())
     result: dict[str, Any] = {
         "command": f"python benchmarks/stage2.py PHOTOS {described(options)}",
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "other_load_at_the_start": round(os.getloadavg()[0], 1),
         "seed": options.seed,
-        "rates": {"gflop_a_second": round(rates.gflops, 1), "gbyte_a_second": round(rates.gbytes, 1)},
+        "rates": rates.described(),
     }
     with tempfile.TemporaryDirectory() as folder:
         most = max(STEPS_FACTOR[name] for name in options.networks)
@@ -141,15 +142,15 @@ def speed(name: str, folder: Path, rates: Rates, options: argparse.Namespace) ->
         for side in SIDES
     }
     encoder, config = NETWORKS[name]
-    plain = part["plain"]["step"]
-    ours = part["ours"]["step"] + part["ours"]["once"] / config.epochs
-    work, _ = step_work(encoder, config, options)
+    whole = {side: part[side]["step"] + part[side].get("once", 0) / config.epochs for side in SIDES}
+    work, _ = step_work(encoder, config, rates.dtype, options)
     return {
         "network": f"{encoder}, {config.channels} channels, stride {config.finest_stride}",
         "epochs_that_share_what_is_done_once": config.epochs,
         "seconds_a_photo": {side: {key: round(s, 4) for key, s in part[side].items()} for side in SIDES},
-        "photos_a_second": {"plain": round(1 / plain, 2), "ours": round(1 / ours, 2)},
-        "ratio": round(plain / ours, 2),
+        "photos_a_second": {side: round(1 / seconds, 2) for side, seconds in whole.items()},
+        "ratio": round(whole["plain"] / whole["ours"], 2),
+        "ratio_in_float32": round(whole["plain"] / whole["ours in float32"], 2),
         "floor_of_a_photo": rates.compared(work, part["ours"]["step"]),
     }
 
@@ -257,7 +258,7 @@ def ours_epochs(
             work / "labels", (read_label(path, (size, size)) for path in paths), count=len(bank), size=size
         )
         once = (time.perf_counter() - start) / len(bank)
-        fabric = Fabric(accelerator="cpu", devices=1)
+        fabric = cpu_fabric(SIDES[options.side])
         stage = Stage2(bank, work / "labels", config, LabelConfig(), fabric, options.seed)
         rows: list[LogRow] = []
         state = TrainingState(work / "stage2.pt")
@@ -275,14 +276,14 @@ def decoders(rates: Rates, options: argparse.Namespace) -> dict[str, Any]:
     }
     result: dict[str, Any] = {}
     for encoder in ENCODERS:
-        seconds = step_seconds(encoder, configs, options)
+        seconds = step_seconds(encoder, configs, rates.dtype, options)
         rows: dict[str, Any] = {}
         for name, config in configs.items():
-            work, gmacs = step_work(encoder, config, options)
+            work, gmacs = step_work(encoder, config, rates.dtype, options)
             rows[name] = {**gmacs, **rates.compared(work, seconds[name])}
-        paper, ours = rows.values()
+        papers, our = rows.values()
         rows["share of the paper's"] = {
-            key: round(ours[key] / paper[key], 3) for key in ("gmac_decoder", "gmac_network", "seconds")
+            key: round(our[key] / papers[key], 3) for key in ("gmac_decoder", "gmac_network", "seconds")
         }
         result[encoder] = rows
         print(encoder, rows, file=sys.stderr, flush=True)
@@ -290,7 +291,7 @@ def decoders(rates: Rates, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def step_seconds(
-    encoder: str, configs: dict[str, Stage2Config], options: argparse.Namespace
+    encoder: str, configs: dict[str, Stage2Config], dtype: torch.dtype, options: argparse.Namespace
 ) -> dict[str, float]:
     """Median seconds a photo of a training step of each network, in turns, after one to warm up."""
     shape = (options.batch, 3, options.size, options.size)
@@ -305,23 +306,25 @@ def step_seconds(
         for name, network in networks.items():
             start = time.perf_counter()
             optimizers[name].zero_grad()
-            loss_of(network(photos), labels, configs[name]).backward()
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                logits = network(photos)
+            loss_of(logits.float(), labels, configs[name]).backward()
             optimizers[name].step()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times[1:]) / options.batch for name, times in seconds.items()}
 
 
 def step_work(
-    encoder: str, config: Stage2Config, options: argparse.Namespace
+    encoder: str, config: Stage2Config, dtype: torch.dtype, options: argparse.Namespace
 ) -> tuple[Work, dict[str, float]]:
     """Forward and backward of one photo, and billions of multiply-adds forward, of the decoder and of all."""
     network = built(encoder, config).eval()
     photo, label = torch.rand(1, 3, options.size, options.size), torch.ones(1, 1, options.size, options.size)
-    work = counted(network, lambda: loss_of(network(photo), label, config), backward=True)
+    work = counted(network, lambda: loss_of(network(photo), label, config), backward=True, dtype=dtype)
     with torch.no_grad():
         levels = network.encoder(photo)
-        whole = counted(network, lambda: network(photo).sum(), backward=False)
-        decoder = counted(network, lambda: network.decode(levels).sum(), backward=False)
+        whole = counted(network, lambda: network(photo).sum(), backward=False, dtype=dtype)
+        decoder = counted(network, lambda: network.decode(levels).sum(), backward=False, dtype=dtype)
     gmacs = {"gmac_decoder": round(decoder.flops / 2e9, 3), "gmac_network": round(whole.flops / 2e9, 3)}
     return work, gmacs
 

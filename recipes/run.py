@@ -7,18 +7,25 @@ them.
 import argparse
 import json
 import shlex
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from mean import write_mean
 
 from act2sal.config import TrainConfig, load_toml
 from act2sal.datasets import find_photos, mirror
 from act2sal.evaluation import evaluate
 from act2sal.hardware import hardware
 from act2sal.images import write_atomic, write_gray_png
+from act2sal.peak_memory import MEMORY
 from act2sal.pipeline import read_supervision
 from act2sal.rectify import LabelBank
 from act2sal.run_directory import stage_title
+from act2sal.stopwatch import SECONDS
+from act2sal.training_state import LogRow
 from act2sal.version import __version__
 
 FOLDER = Path(__file__).resolve().parent
@@ -27,13 +34,19 @@ TEST_SETS = ("ecssd_dev", "pascal_s_dev", "sod_dev")
 LABELS_OF = {
     "duts3000-student": "duts3000-densenet-mobilenet",
     "duts3000-rectified-student": "duts3000-densenet-mobilenet",
+    "duts3000-crossfit": "duts3000-densenet-mobilenet",
 }
 """Recipes that train on the labels which the run of another one leaves."""
+FOLDS_OF = {"duts3000-crossfit-student": "duts3000-crossfit"}
+"""Recipes that train on labels each of which comes from a detector of another one that did not see the photo."""
 TEACHER_OF = {"duts3000-second-student": "duts3000-student"}
 """Recipes that begin where the detector of another one stands."""
+MEAN_OF = {"duts3000-mean-student": ("duts3000-student", "duts3000-second-student")}
+"""Recipes without options of their own: the mean of the detectors of others."""
 WEIGHT_FILES = {
     "densenet169": "densenet169_imagenet.safetensors",
     "mobilenetv2": "mobilenetv2_100_imagenet.safetensors",
+    "resnet50": "resnet50_moco_v2.safetensors",
 }
 
 
@@ -50,19 +63,27 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what a reader of the results has to know about this run")
     options = parser.parse_args()
     run = run_of(options.name, options)
-    train(options.name, run, options)
-    scores = {
-        f"labels {TRAINING_SET}, {row}": s for row, s in label_rows(run, options.data / TRAINING_SET).items()
-    }
+    scores, rows = {}, []
+    if options.name in MEAN_OF:
+        sources = [trained(name, options) for name in MEAN_OF[options.name]]
+        write_mean(sources, run, photos=options.data / TRAINING_SET / "images", seed=options.seed)
+    else:
+        train(options.name, run, options)
+        labels = label_rows(run, options.data / TRAINING_SET)
+        scores = {f"labels {TRAINING_SET}, {row}": found for row, found in labels.items()}
+        rows = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     for name in TEST_SETS:
-        scores |= test_rows(run, name, options.data / name, given=options.name in LABELS_OF)
+        labelled = options.name not in {**LABELS_OF, **FOLDS_OF, **MEAN_OF}
+        scores |= test_rows(run, name, options.data / name, labelled=labelled)
     result = {
         "command": f"make recipe NAME={options.name} SEED={options.seed}",
         "seed": options.seed,
         "package": __version__,
         "hardware": hardware(),
         "supervision": read_supervision(run / "detector.safetensors"),
-        "seconds": seconds_by_stage(run / "log.jsonl"),
+        "seconds": seconds_by_stage(rows),
+        "photos_a_second": photos_a_second(rows, len(find_photos(options.data / TRAINING_SET / "images"))),
+        "memory": {unit: most for unit, most in memory_row(rows).items() if unit.endswith("MiB")},
         "note": options.note,
         "scores": scores,
     }
@@ -77,23 +98,27 @@ def run_of(name: str, options: argparse.Namespace) -> Path:
     return options.runs / f"{name}-seed{options.seed}"
 
 
-def train(name: str, run: Path, options: argparse.Namespace) -> None:
+def train(name: str, run: Path, options: argparse.Namespace, photos: Path | None = None) -> None:
     """`act2sal train`, going on with a run that was stopped; first what it builds upon."""
     recipe = FOLDER / f"{name}.toml"
     config = load_toml(recipe, TrainConfig())
     given = []
     if name in LABELS_OF:
         given = ["--given-labels", str(trained(LABELS_OF[name], options) / "labels")]
+    if name in FOLDS_OF:
+        given = ["--given-labels", str(cross_fitted(FOLDS_OF[name], options))]
     if name in TEACHER_OF:
         given = ["--teacher", str(trained(TEACHER_OF[name], options))]
-    command = ["train", str(options.data / TRAINING_SET / "images"), "--out", str(run), "--keep-cache"]
+    photos = photos or options.data / TRAINING_SET / "images"
+    command = ["train", str(photos), "--out", str(run), "--keep-cache"]
     if (run / "config.toml").is_file():
         command += ["--resume"]
     else:
         command += ["--config", str(recipe), "--seed", str(options.seed), *given]
         for stage, encoder in (("stage1", config.stage1.encoder), ("stage2", config.stage2.encoder)):
-            if options.weights is not None and encoder is not None:
-                command += [f"--{stage}.encoder-weights", str(options.weights / WEIGHT_FILES[encoder])]
+            if options.weights is not None:
+                file = WEIGHT_FILES[encoder or config.encoder]
+                command += [f"--{stage}.encoder-weights", str(options.weights / file)]
     act2sal(command)
 
 
@@ -103,6 +128,27 @@ def trained(name: str, options: argparse.Namespace) -> Path:
     if not (run / "detector.safetensors").is_file():
         train(name, run, options)
     return run
+
+
+def cross_fitted(name: str, options: argparse.Namespace) -> Path:
+    """Labels of all photos: two detectors, each trained on every second one, predict the photos of the other."""
+    folder = run_of(name, options)
+    found = find_photos(options.data / TRAINING_SET / "images")
+    folds = [folder / f"photos-{number}" for number in range(2)]
+    for number, fold in enumerate(folds):
+        fold.mkdir(parents=True, exist_ok=True)
+        for photo in found[number::2]:
+            link = fold / photo.path.name
+            if not link.is_symlink():
+                link.symlink_to(photo.path.resolve())
+    labels = folder / "labels"
+    for number, fold in enumerate(folds):
+        run = folder / f"fold-{number}"
+        if not (run / "detector.safetensors").is_file():
+            train(name, run, options, fold)
+        command = ["predict", str(folds[1 - number]), "--model", str(run), "--out", str(labels)]
+        act2sal([*command, "--refine", "crf", "--skip-existing"])
+    return labels
 
 
 def label_rows(run: Path, training_set: Path) -> dict[str, dict[str, float]]:
@@ -132,12 +178,12 @@ def label_folders(folder: Path, photos: Path) -> dict[str, Path]:
     return rows
 
 
-def test_rows(run: Path, name: str, folder: Path, *, given: bool) -> dict[str, dict[str, float]]:
-    """Scores on a test set: labels of stage 1, unless the labels were given, and maps of the detector."""
+def test_rows(run: Path, name: str, folder: Path, *, labelled: bool) -> dict[str, dict[str, float]]:
+    """Scores on a test set: labels of stage 1, where the run has its own, and maps of the detector."""
     labels, maps, refined = (run / "test" / name / kind for kind in ("labels", "maps", "refined"))
     photos, masks = str(folder / "images"), folder / "masks"
     rows = {}
-    if not given:
+    if labelled:
         act2sal(["label", photos, "--out", str(labels), "--run", str(run), "--overwrite"])
         rows[f"stage 1 labels {name}"] = scored(labels, masks)
     predict = ["predict", photos, "--model", str(run), "--overwrite", "--out"]
@@ -162,14 +208,28 @@ def scored(maps: Path, masks: Path) -> dict[str, float]:
     return {**rounded, "images": scores.counts.images, "resized": scores.counts.resized}
 
 
-def seconds_by_stage(log: Path) -> dict[str, float]:
+def seconds_by_stage(rows: Sequence[LogRow]) -> dict[str, float]:
     """Seconds of every stage and phase."""
     seconds: dict[str, float] = {}
-    for line in log.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        stage = stage_title(row)
-        seconds[stage] = round(seconds.get(stage, 0) + row["seconds"], 1)
+    for row in rows:
+        if SECONDS in row:
+            stage = stage_title(row)
+            seconds[stage] = round(seconds.get(stage, 0) + float(row[SECONDS]), 1)
     return seconds
+
+
+def photos_a_second(rows: Sequence[LogRow], photos: int) -> dict[str, float]:
+    """Photos that the fits took in a second, by stage: the median over the epochs."""
+    seconds: dict[str, list[float]] = {}
+    for row in rows:
+        if int(row["epoch"]) > 0 and SECONDS in row:
+            seconds.setdefault(stage_title(row), []).append(float(row[SECONDS]))
+    return {stage: round(photos / statistics.median(each), 1) for stage, each in seconds.items()}
+
+
+def memory_row(rows: Sequence[LogRow]) -> LogRow:
+    """The last row that says how much memory the training held; an empty one where none does."""
+    return next((row for row in reversed(rows) if row["stage"] == MEMORY), {})
 
 
 if __name__ == "__main__":

@@ -365,8 +365,8 @@ def stopped_in(stage: str, how: signal.Signals, command: list[str], log: Path) -
 
 
 def test_stopped_by_ctrl_c_then_killed_it_ends_as_if_never_stopped(scenes: Path, tmp_path: Path) -> None:
-    config = tiny_config(stage1={"epochs": 20}, stage2={"epochs": 20})
-    long = [*tiny_arguments(), "--stage1.epochs", "20", "--stage2.epochs", "20"]
+    config = tiny_config(stage1={"epochs": 60}, stage2={"epochs": 60})
+    long = [*tiny_arguments(), "--stage1.epochs", "60", "--stage2.epochs", "60"]
     run, log = tmp_path / "run", tmp_path / "run" / "log.jsonl"
     start = command_line("train", scenes / "photos", "--out", run, *long)
     resume = command_line("train", scenes / "photos", "--out", run, "--resume", "--quiet")
@@ -376,7 +376,7 @@ def test_stopped_by_ctrl_c_then_killed_it_ends_as_if_never_stopped(scenes: Path,
         "act2sal: interrupted; what was written stays; the same command with --resume goes on"
     )
     assert "Traceback" not in errors
-    assert "stage 1, epoch 1/20: " in errors  # plain lines, as stderr is no terminal
+    assert "stage 1, epoch 1/60: " in errors  # plain lines, as stderr is no terminal
     code, _ = stopped_in("stage2", signal.SIGKILL, resume, log)
     assert code == -signal.SIGKILL
     assert load_toml(run / "config.toml", TrainConfig()) == config

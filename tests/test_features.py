@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from act2sal.config import Mirrored, Precision
+from act2sal.config import Mirrored, StoredPrecision
 from act2sal.encoders import Encoder, freeze
 from act2sal.photo_batches import stack, to_batch
 from act2sal.stage1.features import FrozenFeatures, LiveFeatures, channel_deviation
@@ -43,7 +43,7 @@ def kept(
     folder: Path,
     *,
     budget: int = PLENTY,
-    precision: Precision = "float16",
+    precision: StoredPrecision = "float16",
     mirror: Mirrored = "features",
 ) -> FrozenFeatures:
     features = FrozenFeatures(asked.encoder, photos, fabric=cpu(), precision=precision, mirror=mirror)
@@ -76,7 +76,9 @@ def test_live_features_are_the_three_deepest_levels() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
-def test_frozen_features_equal_live_ones_to_their_precision(precision: Precision, tmp_path: Path) -> None:
+def test_frozen_features_equal_live_ones_to_their_precision(
+    precision: StoredPrecision, tmp_path: Path
+) -> None:
     asked, photos = Asked(), random_squares(11)
     features = kept(asked, photos, tmp_path, precision=precision)
     live = LiveFeatures(asked.encoder, photos, CPU)
@@ -93,7 +95,9 @@ def test_frozen_features_equal_live_ones_to_their_precision(precision: Precision
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 @pytest.mark.parametrize("mirror", ["features", "photos"])
-def test_the_budget_does_not_change_a_bit(precision: Precision, mirror: Mirrored, tmp_path: Path) -> None:
+def test_the_budget_does_not_change_a_bit(
+    precision: StoredPrecision, mirror: Mirrored, tmp_path: Path
+) -> None:
     """All, some or none of them cached, and in batches of any kind."""
     photos, flags = random_squares(7), torch.tensor([True, False, False, True])
     whole = kept(Asked(), photos, tmp_path / "whole", precision=precision, mirror=mirror)

@@ -14,6 +14,7 @@ from act2sal.checkpoint import load_stage1
 from act2sal.config import ConfigError, TrainConfig
 from act2sal.datasets import DatasetError
 from act2sal.errors import CheckpointError
+from act2sal.folder_lock import FolderInUseError, locked
 from act2sal.images import ImageError, read_photo, write_gray_png
 from act2sal.labelling import initial_encoder, label, read_label
 from act2sal.pipeline import train
@@ -155,6 +156,15 @@ def test_an_interrupted_label_starts_anew_with_other_photos(
     label(photos, out, tiny_config(), quiet=True)
     assert interrupted.saved == 8
     assert len(labels_of(out)) == 6
+
+
+def test_only_one_process_writes_the_labels_of_a_folder(scenes: Path, trained: Path, tmp_path: Path) -> None:
+    config, out = TrainConfig(device="cpu"), tmp_path / "labels"
+    with locked(out), pytest.raises(FolderInUseError, match=f"another process is writing to {out}"):
+        label(scenes / "photos", out, config, run=trained, quiet=True)
+    assert list(out.iterdir()) == []
+    label(scenes / "photos", out, config, run=trained, quiet=True)
+    assert {path.suffix for path in out.iterdir()} == {".png"}
 
 
 def test_labels_never_replace_the_photos(trained: Path, tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ EPOCHS = 3
 
 
 def config() -> TrainConfig:
-    """A short training; pixels are left out of no loss, as every process would draw others."""
+    """A short training in float32; pixels are left out of no loss, as every process would draw others."""
     stage1 = {"epochs": 1, "round_epochs": 1, "drop_pixels": 0.0}
-    return tiny_config(stage1=stage1, stage2={"epochs": EPOCHS})
+    return replace(tiny_config(stage1=stage1, stage2={"epochs": EPOCHS}), precision="float32")
 
 
 @pytest.fixture(scope="module")

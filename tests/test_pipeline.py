@@ -51,6 +51,7 @@ def test_a_run_holds_what_it_promises(trained: Path) -> None:
         ("stage2", 1),
         ("stage2", 2),
         ("stage2", 3),
+        ("memory", 0),
     ]
     assert list((trained / "tensorboard").glob("events.out.tfevents.*"))
     assert {path.name for path in (trained / "labels").iterdir()} == {f"scene000{n}.png" for n in range(6)}
@@ -225,6 +226,7 @@ def test_a_detector_can_be_trained_on_given_labels(trained: Path, scenes: Path, 
         ("stage2", 1),
         ("stage2", 2),
         ("stage2", 3),
+        ("memory", 0),
     ]
     assert results(tmp_path / "run").keys() == results(trained).keys()
     ours, theirs = (

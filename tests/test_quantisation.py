@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from act2sal.config import Precision
+from act2sal.config import StoredPrecision
 from act2sal.stage1.quantisation import HALF_MAX, halved, packed, quantised, restored, unpacked
 
 FLOATS = st.floats(-1e9, 1e9, width=32)
@@ -66,7 +66,7 @@ def test_float16_is_off_by_half_a_unit_at_most(numbers: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
-def test_infinities_are_clipped_and_nan_stays_visible(precision: Precision) -> None:
+def test_infinities_are_clipped_and_nan_stays_visible(precision: StoredPrecision) -> None:
     def level(value: float) -> Tensor:
         return torch.tensor([[[[value, 1.0]]]])
 
@@ -79,7 +79,7 @@ def test_infinities_are_clipped_and_nan_stays_visible(precision: Precision) -> N
 def test_int8_takes_half_of_float16() -> None:
     levels = [torch.randn(1, channels, side, side) for channels, side in ((32, 40), (96, 20), (320, 10))]
 
-    def size(precision: Precision) -> int:
+    def size(precision: StoredPrecision) -> int:
         return sum(tensor.nbytes for tensor in packed(levels, precision).values())
 
     assert 0.5 < size("int8") / size("float16") < 0.52

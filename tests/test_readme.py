@@ -70,10 +70,18 @@ def test_the_speed_is_what_was_measured() -> None:
             assert f"| {name.upper()} | {seconds:.2f} | {rate} |" in text
     assert f"take 1/{stage1['ratio']} of the time" in text
     assert f"at {stage1['floor_of_ours_a_photo']['all epochs']['times_the_floor']} times the floor" in text
+    assert f"1/{stage1['ratio_in_float32']} in float32" in text
     assert f"does {stage2['default']['ratio']} times the photos" in text
+    for name in ("default", "paper"):
+        assert f"({stage2[name]['ratio_in_float32']} in float32" in text
+        assert f"{stage2[name]['floor_of_a_photo']['times_the_floor']}" in text
     assert f"{stage2['paper']['ratio']} times with the network of the paper" in text
     assert f"takes .{round(100 * share['gmac_network'])} of the multiplications" in text
     assert f"and .{round(100 * share['seconds'])} of the time" in text
+    cutout = result("cutout_speed")["seconds_on_one_core"]
+    parts = ("decode", "resize to the network", "network", "enlarge the map", "cutout", "PNG")
+    add_up, png = (f"{value:.2f}".removeprefix("0") for value in (sum(map(cutout.get, parts)), cutout["PNG"]))
+    assert f"add up to {add_up} s on one core, {png} of them PNG" in text
     peaks = result("predict_memory")["predict"]
     assert (
         f"{peaks['MiB, 500 photos']} MiB over 500 photos and {peaks['MiB, 5000 photos']} MiB over 5,000"

@@ -14,9 +14,10 @@ from PIL import Image
 from act2sal.config import Stage2Config, TrainConfig, to_toml
 from act2sal.datasets import PhotoBank, build_photo_bank, find_photos
 from act2sal.images import write_gray_png
+from act2sal.peak_memory import peak_memory
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
-from act2sal.report.page import shown_epochs
+from act2sal.report.page import _memory, shown_epochs
 from act2sal.run_directory import RunDirectory
 from act2sal.samples import Samples
 
@@ -260,3 +261,13 @@ def test_first_middle_and_last_epoch_that_changed_labels(
     epochs: list[int], changed: set[int], shown: list[int]
 ) -> None:
     assert shown_epochs(epochs, changed) == shown
+
+
+def test_the_most_memory_that_a_process_held_is_told() -> None:
+    rows = [
+        {"stage": "memory", "epoch": 0, "MiB": 1200},
+        {"stage": "memory", "epoch": 0, "MiB": 900, "GPU MiB": 71},
+    ]
+    assert _memory(rows) == {"MiB": 1200, "GPU MiB": 71}
+    assert _memory([{"stage": "stage1", "epoch": 1, "seconds": 1.0}]) == {}
+    assert peak_memory()["MiB"] > 50

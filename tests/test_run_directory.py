@@ -10,6 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from act2sal.config import TrainConfig, from_toml, to_toml
+from act2sal.folder_lock import FolderInUseError
 from act2sal.run_directory import RunDirectory, RunError
 
 CONFIG = TrainConfig(size=64)
@@ -132,7 +133,7 @@ def test_a_second_opening_is_refused_until_the_first_is_closed(
     with RunDirectory.open(tmp_path, CONFIG, resume=False, overwrite=False) as run:
         run.labels.mkdir()
         (run.labels / "a.png").write_bytes(b"label")
-        with pytest.raises(RunError, match="another process is writing"):
+        with pytest.raises(FolderInUseError, match="another process is writing"):
             take(tmp_path, **flags)
         assert (run.labels / "a.png").is_file()
     take(tmp_path, resume=True)
@@ -148,7 +149,7 @@ def test_another_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Pa
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match="another process"):
+        with pytest.raises(FolderInUseError, match="another process"):
             take(tmp_path, resume=True)
         process.kill()
         process.wait()

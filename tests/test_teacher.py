@@ -115,8 +115,9 @@ def test_the_second_detector_starts_from_the_first(scenes: Path, tmp_path: Path)
 
 def test_the_log_and_the_report_name_the_generations(twice: Path) -> None:
     with RunDirectory(twice) as run:
-        photos, *rows = run.rows()
+        photos, *rows, memory = run.rows()
     assert photos["stage"] == "photos at 64 pixels"
+    assert memory["stage"] == "memory"
     assert "generation" not in photos
     assert {row["generation"] for row in rows} == {1, 2}
     assert [row["stage"] for row in rows if row["generation"] == 2] == [

@@ -44,7 +44,10 @@ class ActivationBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, h, w) float32 -> (B, channels, h, w) float32, all values >= 0."""
-        activated = functional.relu(self.norm(self.conv(features)))
+        convolved = self.conv(
+            features
+        ).float()  # an autocast may have rounded it, and Eq. 3 takes differences
+        activated = functional.relu(self.norm(convolved))
         return activated * torch.sigmoid(self.gate(activated.mean(dim=(2, 3), keepdim=True)))
 
 

@@ -18,7 +18,8 @@ from act2sal.limits import broken_limit
 Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
 Threshold = Literal["half", "otsu", "mean", "median"]
 Sign = Literal["area", "area_zero", "corners", "border"]
-Precision = Literal["float16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16"]
+StoredPrecision = Literal["float16", "int8"]
 Mirrored = Literal["features", "photos"]
 Rectifier = Literal["olr", "hma", "none"]
 Optimizer = Literal["adamw", "sgd"]
@@ -84,7 +85,7 @@ class Stage1Config:
     """Mirror half of the photos at random."""
     mirror: Mirrored = "features"
     """What is mirrored: features; or, as in the paper, photos before the encoder, which doubles work and cache."""
-    precision: Precision = "float16"
+    precision: StoredPrecision = "float16"
     """How features of a frozen encoder are stored: float16, or int8 with a scale per channel of each photo, half as
     large."""
     loss_at_photo_size: bool = False
@@ -203,6 +204,9 @@ class TrainConfig:
     """Use only the first so many photos in the order of their names; None: all."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
+    precision: Precision = "auto"
+    """Numbers in which networks are fitted and features computed: float32, or bfloat16 for convolutions, which is
+    faster where the hardware has it. auto: bfloat16 on CUDA GPUs and on CPUs with AVX512-BF16 or AMX."""
     devices: int = 1
     """Processes on each machine, one GPU each, or a part of the CPU; torchrun says it where it starts them."""
     num_nodes: int = 1

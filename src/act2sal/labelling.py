@@ -30,8 +30,10 @@ from act2sal.datasets import (
 )
 from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
+from act2sal.folder_lock import locked
 from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
 from act2sal.photo_batches import PhotoSource
+from act2sal.precision import FabricPrecision, fabric_precision, without_remarks
 from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage1 import (
@@ -259,6 +261,7 @@ def label(
 
     Raises:
         DatasetError: as `pipeline.train`, or a label would replace a photo.
+        FolderInUseError: another process is writing to `out`.
         ImageError: a photo vanished or changed on the way.
         OSError: the disk is full.
         EncoderError, WeightsError, FloatingPointError: as `pipeline.train`.
@@ -268,6 +271,14 @@ def label(
         config = _options_of(run, config)
     found = find_photos(photos, config.limit, outside=out)
     refuse_collisions(found, mirror(found, out))
+    with locked(out):
+        return _label(found, out, config, run, overwrite=overwrite, quiet=quiet)
+
+
+def _label(
+    found: Sequence[Photo], out: Path, config: TrainConfig, run: Path | None, *, overwrite: bool, quiet: bool
+) -> Outcome:
+    """`label`, by the one process that writes to `out`."""
     fabric = make_fabric(config)
     work = _work_folder(out, config, found)
     bank = photo_bank(found, work, config, config.stage1.size, quiet=quiet)
@@ -279,30 +290,33 @@ def label(
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
-    """Lightning Fabric on the device of the config: bfloat16 autocast on a CUDA GPU, float32 elsewhere.
+    """Lightning Fabric on the device and in the arithmetic of the config.
 
     With several processes (`launching`) it waits until they have found each other. From then on the process keeps
     the memory that it frees (`allocator`).
     """
     keep_freed_memory()
+    precision = fabric_precision(config.precision, on_gpu=_on_gpu(config))
     if config.devices * config.num_nodes == 1:
-        return lone_fabric(config)
-    fabric = Fabric(
-        accelerator="cuda" if _on_gpu(config) else "cpu",
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        strategy=parallel.strategy(),
-        precision="bf16-mixed" if _on_gpu(config) else None,
-    )
+        return lone_fabric(config, precision)
+    with without_remarks():
+        fabric = Fabric(
+            accelerator="cuda" if _on_gpu(config) else "cpu",
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            strategy=parallel.strategy(),
+            precision=precision,
+        )
     fabric.launch()
     return fabric
 
 
-def lone_fabric(config: TrainConfig) -> Fabric:
-    """The same for what one process computes without the others."""
-    if _on_gpu(config):
-        return Fabric(accelerator="cuda", devices=own_device(config), precision="bf16-mixed")
-    return Fabric(accelerator=config.device, devices=1)
+def lone_fabric(config: TrainConfig, precision: FabricPrecision = "32-true") -> Fabric:
+    """The same for what one process computes without the others; in float32, as predictions are made."""
+    with without_remarks():
+        if _on_gpu(config):
+            return Fabric(accelerator="cuda", devices=own_device(config), precision=precision)
+        return Fabric(accelerator=config.device, devices=1, precision=precision)
 
 
 def own_device(config: TrainConfig) -> int | list[int]:

@@ -35,6 +35,7 @@ from act2sal.labelling import (
     read_label,
     refuse_changed,
 )
+from act2sal.peak_memory import MEMORY, peak_memory
 from act2sal.presence import fit_presence
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
@@ -126,6 +127,7 @@ def _train(
                 ).train()
             teacher = folder.detector
         if parallel.leads():
+            run.log({"stage": MEMORY, "epoch": 0, **peak_memory()})
             supervision = read_supervision(run.detector)
             write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
             if not config.keep_cache:

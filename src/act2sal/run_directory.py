@@ -1,16 +1,16 @@
 """The folder a training run lives in: where everything stands, who may write, and the log."""
 
 import dataclasses
-import fcntl
 import json
 import logging
 import shutil
 from pathlib import Path
-from typing import IO
 
 from act2sal.config import TrainConfig, load_toml, to_toml
 from act2sal.errors import InputError
 from act2sal.event_file import EventFile
+from act2sal.folder_lock import FILE as LOCK
+from act2sal.folder_lock import lock
 from act2sal.images import TEMPORARY, write_atomic
 from act2sal.stage1 import clear_all_but_features
 from act2sal.training_state import LogRow
@@ -29,7 +29,6 @@ CONTENTS = (
     "checkpoints",
     "cache",
 )
-_LOCK = ".lock"
 _GENERATION = "generation-"
 _ROW_KEY = ("generation", "stage", "epoch")
 _SHOWN = 4
@@ -76,7 +75,7 @@ class RunDirectory(GenerationFolder):
         self.profile = path / "profile.json"
         path.mkdir(parents=True, exist_ok=True)
         self.writes = writes
-        self._lock = _locked(path) if writes else None
+        self._lock = lock(path) if writes else None
         self._events = EventFile(path / "tensorboard")
 
     @classmethod
@@ -84,8 +83,9 @@ class RunDirectory(GenerationFolder):
         """Take RUN for a new run, for the same run again (`resume`), or for a new one in place of the old.
 
         Raises:
-            RunError: RUN is used by another process; it holds a run and neither flag is given, or a run of
-                another config; or it holds other things than a run.
+            RunError: RUN holds a run and neither flag is given, or a run of another config, or other things than a
+                run.
+            FolderInUseError: another process is writing to it.
         """
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file; --out needs a folder")
@@ -186,8 +186,8 @@ def _row_key(row: LogRow) -> tuple[float | int | str | None, ...]:
 def _refuse_foreign(path: Path) -> None:
     """Refuse a folder in which somebody else keeps files; a run is known by its lock file and its config."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    others = sorted(name for name in names if name != _LOCK and not name.startswith(TEMPORARY))
-    if others and not {_LOCK, "config.toml"} <= names:
+    others = sorted(name for name in names if name != LOCK and not name.startswith(TEMPORARY))
+    if others and not {LOCK, "config.toml"} <= names:
         raise RunError(f"{path} holds other files ({others[0]}, ...); --out needs a new or empty folder")
 
 
@@ -200,13 +200,3 @@ def _flat(config: TrainConfig) -> dict[str, object]:
         else:
             options[name] = value
     return options
-
-
-def _locked(path: Path) -> IO[str]:
-    lock = (path / _LOCK).open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise RunError(f"another process is writing to {path}") from error
-    return lock

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from act2sal.encoders import UNKNOWN
+from act2sal.peak_memory import MEMORY
 from act2sal.progress import clock_text
 from act2sal.report.curves import curve_svg
 from act2sal.report.time_spent import time_spent
@@ -80,6 +81,7 @@ def _summary(facts: Facts) -> str:
         ("Not readable", str(len(facts.failures))),
         ("Device", facts.device),
         ("Training time", clock_text(seconds)),
+        *((f"Memory, {unit}", f"{most:,}") for unit, most in _memory(facts.rows).items()),
     ]
     for encoder, supervision in facts.supervision.items():
         dagger = "" if supervision == _LABEL_FREE else "\N{NO-BREAK SPACE}‡"
@@ -91,6 +93,13 @@ def _summary(facts: Facts) -> str:
         "a detector on them and repairs the labels while it learns.</p>\n"
         f'<dl class="facts">\n{tiles}</dl>\n{_supervision_notes(facts.supervision)}</header>\n'
     )
+
+
+def _memory(rows: Sequence[LogRow]) -> dict[str, int]:
+    """The most memory that a process held, by unit; of those that a run took, the one that held most."""
+    held = [row for row in rows if row["stage"] == MEMORY]
+    units = [unit for unit in ("MiB", "GPU MiB") if any(unit in row for row in held)]
+    return {unit: max(int(row.get(unit, 0)) for row in held) for unit in units}
 
 
 def _supervision_notes(supervision: Mapping[str, str]) -> str:

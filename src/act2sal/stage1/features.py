@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from act2sal import parallel, progress
-from act2sal.config import Mirrored, Precision
+from act2sal.config import Mirrored, StoredPrecision
 from act2sal.encoders import Encoder
 from act2sal.photo_batches import PhotoSource, to_batch
 from act2sal.rectify import flip
@@ -93,11 +93,11 @@ class FrozenFeatures:
         photos: PhotoSource,
         *,
         fabric: Fabric,
-        precision: Precision,
+        precision: StoredPrecision,
         mirror: Mirrored = "features",
     ) -> None:
         self.encoder, self.photos, self.fabric = encoder, photos, fabric
-        self.precision: Precision = precision
+        self.precision: StoredPrecision = precision
         self.mirror: Mirrored = mirror
         self.channels = _channels(encoder)
         self._together = 1 if fabric.device.type == "cpu" else BATCH
@@ -118,8 +118,9 @@ class FrozenFeatures:
         """
         encoder = encoder_digest(self.encoder)
         sides = (False, True) if mirrored and self.mirror == "photos" else (False,)
+        stored = f"{self.precision} of {self._arithmetic()}"
         self._names = {
-            (index, side): feature_name(_square(self.photos, index, side), encoder, self.precision)
+            (index, side): feature_name(_square(self.photos, index, side), encoder, stored)
             for side in sides
             for index in range(len(self.photos))
         }
@@ -148,6 +149,11 @@ class FrozenFeatures:
         batch = {n: torch.stack([entry[n] for entry in found]).to(self.fabric.device) for n in found[0]}
         levels = unpacked(batch)
         return levels if self.mirror == "photos" else _flipped(levels, mirrored)
+
+    def _arithmetic(self) -> str:
+        with self.fabric.autocast():
+            reduced = torch.is_autocast_enabled(self.fabric.device.type)
+        return "bfloat16" if reduced else "float32"
 
     def _cached(self, key: tuple[int, bool]) -> dict[str, Tensor] | None:
         if self._cache is None or key not in self._names:

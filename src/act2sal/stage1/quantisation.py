@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from act2sal.config import Precision
+from act2sal.config import StoredPrecision
 
 LEVELS = ("E3", "E4", "E5")
 MOST = 127
@@ -41,7 +41,7 @@ def halved(features: Tensor) -> Tensor:
     return features.float().clamp(-HALF_MAX, HALF_MAX).half()
 
 
-def packed(levels: Sequence[Tensor], precision: Precision) -> dict[str, Tensor]:
+def packed(levels: Sequence[Tensor], precision: StoredPrecision) -> dict[str, Tensor]:
     """E_3, E_4, E_5, each (B, C_i, h_i, w_i) float, as the tensors that are stored, by name, B in front."""
     tensors: dict[str, Tensor] = {}
     for name, level in zip(LEVELS, levels, strict=True):
