@@ -92,6 +92,20 @@ def test_the_speed_is_what_was_measured() -> None:
         assert re.search(rf"{re.escape(after)}( MB)? in place of {re.escape(before)}", text), key
 
 
+def test_labels_are_as_good_in_every_precision() -> None:
+    found = result("features")
+    base = found["computed in float32, stored in float16, features mirrored"]["f_adaptive"]
+    for precision, stored in (
+        ("float32", "float16"),
+        ("bfloat16", "float16"),
+        ("float32", "int8"),
+        ("bfloat16", "int8"),
+    ):
+        f = found[f"computed in {precision}, stored in {stored}, features mirrored"]["f_adaptive"]
+        assert abs(f - base) < 0.005
+        assert f"{f:.4f}"[1:] in README
+
+
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
