@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from act2sal.activation import ActivationNetwork, stage1_loss
 from act2sal.allocator import keep_freed_memory
-from act2sal.config import Precision, Stage1Config, TrainConfig
+from act2sal.config import PRESETS, Precision, Stage1Config, TrainConfig
 from act2sal.datasets import PhotoBank, build_photo_bank, find_photos
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.evaluation import evaluate
@@ -49,19 +49,7 @@ from act2sal.training_state import LogRow, TrainingState, learning_rate
 
 SIDES: dict[str, Precision] = {"plain": "float32", "ours": "auto", "ours in float32": "float32"}
 """And the arithmetic of each."""
-PUBLISHED = Stage1Config(
-    epochs=20,
-    lr=1.0,
-    milestones=(11, 15),
-    fusion_stride=2,
-    scale_features=False,
-    mirror="photos",
-    sign="area_zero",
-    batchnorm_drift=True,
-    loss_at_photo_size=True,
-    cues_at_photo_size=True,
-    rounds=0,
-)
+PUBLISHED = replace(PRESETS["official"].stage1, random_gain=False)
 """What the published code does, in our options; the loop below behaves so by itself, the labels are read off so."""
 OURS = Stage1Config(epochs=20, milestones=(10, 16), rounds=0)
 """As many epochs as the loop has. The default has 4, and two rounds of self-training of 3 each."""
