@@ -12,7 +12,7 @@ from torch import Tensor
 from act2sal.config import Mirrored, StoredPrecision
 from act2sal.encoders import Encoder, freeze
 from act2sal.photo_batches import stack, to_batch
-from act2sal.stage1.features import FrozenFeatures, LiveFeatures, channel_deviation
+from act2sal.stage1.features import Features, Fetched, FrozenFeatures, LiveFeatures, channel_deviation
 from tiny import SIZE, cpu, random_squares, tiny_encoder
 
 CPU = torch.device("cpu")
@@ -266,14 +266,17 @@ def test_the_deviation_of_channels_is_numpys() -> None:
 
 
 def test_a_dead_channel_has_a_small_deviation_and_not_zero() -> None:
-    class Constant:
+    class Constant(Features):
         channels = (2, 1, 1)
 
         def __len__(self) -> int:
             return 2
 
-        def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
-            count = len(indices)
+        def fetch(self, indices: Sequence[int], mirrored: Tensor | None = None) -> Fetched:
+            return Fetched(indices, mirrored, {})
+
+        def levels(self, fetched: Fetched) -> list[Tensor]:
+            count = len(fetched.indices)
             alternating = torch.tensor([1.0, -1.0]).repeat(count, 1, 2, 1)
             return [torch.cat([alternating, torch.ones(count, 1, 2, 2)], dim=1)] + [
                 torch.zeros(count, 1, 1, 1)

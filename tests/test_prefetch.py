@@ -1,25 +1,31 @@
 """Reading ahead and writing late: the order, the errors, the thread's end; nothing waits for the device."""
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from act2sal.config import LabelConfig, Stage2Config
+from act2sal.config import LabelConfig, Mirrored, Stage2Config
 from act2sal.detector import DetectorNetwork
+from act2sal.encoders import freeze
 from act2sal.prefetch import LateWrites, pinned, prefetched
 from act2sal.rectify import LabelBank
+from act2sal.stage1 import FrozenFeatures, activation_network, self_training
 from act2sal.stage2 import Stage2, make_optimizer
+from act2sal.stopwatch import Stopwatch
 from act2sal.training_state import epoch_generator
 from tiny import SIZE, cpu, random_squares, tiny_config, tiny_encoder
 
 CPU = torch.device("cpu")
+stage1_fit = sys.modules["act2sal.stage1.fit"]  # the package has a function of this name
 
 
 def test_all_items_come_in_their_order() -> None:
@@ -135,6 +141,41 @@ def test_no_step_waits_for_the_device(optimizer: str, crop: float, tmp_path: Pat
     bank.finish()
     bank.commit()
     assert not torch.equal(bank.read([0])[0, 0], torch.from_numpy(photos[0][..., 0]))
+
+
+@pytest.mark.parametrize("mirror", ["features", "photos"])
+def test_no_step_of_stage_1_waits_for_the_device(mirror: Mirrored, tmp_path: Path) -> None:
+    options, photos = replace(tiny_config().stage1, drop_pixels=0.5), random_squares(4)
+    features = FrozenFeatures(
+        freeze(tiny_encoder()), photos, fabric=cpu(), precision="float16", mirror=mirror
+    )
+    features.keep(tmp_path, 10**9, mirrored=True, quiet=True)
+    network = activation_network(features, options, seed=0).train()
+    network.boundaries[:3].requires_grad_(False)
+    trained, steps = cpu().setup(
+        stage1_fit._Trained([network]), torch.optim.SGD(network.parameters(), lr=0.1, fused=True)
+    )
+    batch = features.fetch([2, 0, 3], torch.tensor([True, False, True]))
+    with NoWaiting():
+        loss = stage1_fit._step(
+            trained, features, batch, options, steps, cpu(), epoch_generator(0, 0), Stopwatch()
+        )
+    assert 0 < float(loss) < 2
+
+
+def test_no_step_of_self_training_waits_for_the_device(tmp_path: Path) -> None:
+    options, photos = tiny_config().stage1, random_squares(4)
+    features = FrozenFeatures(freeze(tiny_encoder()), photos, fabric=cpu(), precision="float16")
+    features.keep(tmp_path, 10**9, mirrored=True, quiet=True)
+    network = activation_network(features, options, seed=0, boundary="affine").train()
+    module, steps = cpu().setup(network, torch.optim.AdamW(network.parameters(), fused=True))
+    labels = np.zeros((4, SIZE // 8, SIZE // 8), np.uint8)
+    labels[:, 2:5, 2:5] = 255
+    cut = self_training._fetched(features, labels, [[2, 0, 3]], epoch_generator(0, 0), CPU)
+    ((batch, target),) = cut
+    with NoWaiting():
+        loss = self_training._step(module, features, batch, target, steps, cpu(), Stopwatch())
+    assert float(loss) > 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

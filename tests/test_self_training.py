@@ -12,6 +12,7 @@ from torch import Tensor
 
 from act2sal.activation import ActivationNetwork
 from act2sal.config import Stage1Config
+from act2sal.photo_batches import unit_range
 from act2sal.stage1 import LiveFeatures, activation_network, fit_on_labels
 from act2sal.stage1.self_training import label_loss, read_labels
 from act2sal.training_state import TrainingState, one_cycle
@@ -21,11 +22,11 @@ CPU = torch.device("cpu")
 OPTIONS = replace(tiny_config().stage1, round_epochs=3)
 
 
-def test_labels_are_read_as_probabilities() -> None:
+def test_labels_are_read_in_the_order_asked_for() -> None:
     labels = np.array([[[0, 255]], [[51, 102]], [[1, 2]]], dtype=np.uint8)
-    read = read_labels(labels, [1, 0], CPU)
+    read = read_labels(labels, [1, 0])
     assert read.shape == (2, 1, 1, 2)
-    torch.testing.assert_close(read[:, 0, 0], torch.tensor([[0.2, 0.4], [0.0, 1.0]]))
+    torch.testing.assert_close(unit_range(read)[:, 0, 0], torch.tensor([[0.2, 0.4], [0.0, 1.0]]))
 
 
 def test_the_loss_by_hand() -> None:

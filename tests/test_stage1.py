@@ -16,8 +16,8 @@ from act2sal.encoders import Encoder, freeze
 from act2sal.images import read_photo
 from act2sal.photo_batches import to_batch
 from act2sal.rectify import flip
-from act2sal.stage1 import LiveFeatures, PhotoSizeCues, activation_network, cue_logits, fit
-from act2sal.stage1.features import channel_deviation
+from act2sal.stage1 import Features, LiveFeatures, PhotoSizeCues, activation_network, cue_logits, fit
+from act2sal.stage1.features import Fetched, channel_deviation
 from act2sal.stage1.fit import enlarged
 from act2sal.training_state import TrainingState, batches, epoch_generator, flip_flags
 from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_encoder
@@ -28,19 +28,22 @@ UNFROZEN = replace(OPTIONS, freeze_encoder=False)
 DRIFTING = replace(OPTIONS, batchnorm_drift=True)
 
 
-class FixedFeatures:
+class FixedFeatures(Features):
     """Features that are simply there."""
 
     def __init__(self, levels: Sequence[Tensor]) -> None:
-        self.levels = levels
+        self.whole = levels
         self.channels = (levels[0].shape[1], levels[1].shape[1], levels[2].shape[1])
 
     def __len__(self) -> int:
-        return len(self.levels[0])
+        return len(self.whole[0])
 
-    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
-        levels = [level[list(indices)] for level in self.levels]
-        return levels if mirrored is None else [flip(level, mirrored) for level in levels]
+    def fetch(self, indices: Sequence[int], mirrored: Tensor | None = None) -> Fetched:
+        return Fetched(indices, mirrored, {})
+
+    def levels(self, fetched: Fetched) -> list[Tensor]:
+        levels = [level[list(fetched.indices)] for level in self.whole]
+        return levels if fetched.mirrored is None else [flip(level, fetched.mirrored) for level in levels]
 
 
 def fixed_features(count: int = 6) -> FixedFeatures:
@@ -290,7 +293,7 @@ def test_a_finished_fit_is_restored_and_not_repeated(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:
     features = fixed_features()
-    features.levels[1][2] = float("nan")
+    features.whole[1][2] = float("nan")
     config = replace(OPTIONS, scale_features=False)
     with pytest.raises(FloatingPointError, match=r"stage 1 is nan in epoch 1; a lower stage1\.lr"):
         fitted(features, config, tmp_path / "state.pt")

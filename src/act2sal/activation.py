@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from act2sal.prefetch import sent
+
 BoundaryKind = Literal["db1", "db2", "db3", "db4", "db5", "affine"]
 SignRule = Literal["area", "area_zero", "corners", "border"]
 ThresholdRule = Literal["otsu", "mean", "median"]
@@ -357,6 +359,6 @@ def stage1_loss(
     maps = (activation.theta, *activation.sides) if auxiliary else (activation.theta,)
     total = activation.theta.new_zeros(())
     for theta, weight in zip(maps, weights, strict=False):
-        keep = drop_pixels(theta.shape, drop, generator).to(theta.device) if drop > 0 else None
+        keep = sent(drop_pixels(theta.shape, drop, generator), theta.device) if drop > 0 else None
         total = total + weight * separation_loss(theta, alpha, keep)
     return total

@@ -16,9 +16,10 @@ def stack(photos: PhotoSource, indices: Sequence[int]) -> NDArray[np.uint8]:
     return np.stack([photos[index] for index in indices])
 
 
-def to_batch(photos: NDArray[np.uint8], device: torch.device) -> Tensor:
+def to_batch(photos: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [0, 1] on `device`, channels last in memory."""
-    return unit_range(torch.from_numpy(photos).to(device).permute(0, 3, 1, 2))
+    levels = torch.as_tensor(photos).to(device, non_blocking=True)
+    return unit_range(levels.permute(0, 3, 1, 2))
 
 
 def unit_range(levels: Tensor) -> Tensor:

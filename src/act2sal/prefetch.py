@@ -33,6 +33,11 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on `device`; a GPU copies it without anybody waiting."""
+    return pinned(tensor, device).to(device, non_blocking=True)
+
+
 class LateWrites:
     """Results of each step, handed on one step later, when a GPU has long copied them to the host.
 

@@ -16,6 +16,7 @@ from act2sal.config import Stage1Config
 from act2sal.encoders import Encoder
 from act2sal.images import read_photo
 from act2sal.photo_batches import to_batch
+from act2sal.prefetch import prefetched
 from act2sal.stage1.features import Features
 from act2sal.stopwatch import OFF, Stopwatch
 
@@ -80,17 +81,17 @@ def cue_logits(
         torch.inference_mode(),
         progress.bar("activation maps", total=len(features), quiet=quiet) as advance,
     ):
-        for start in range(0, len(features), batch):
-            indices = range(start, min(start + batch, len(features)))
+        cut = [range(start, min(start + batch, len(features))) for start in range(0, len(features), batch)]
+        for fetched in stopwatch.each("waiting", prefetched(map(features.fetch, cut))):
             with stopwatch.part("waiting"):
-                encoded = features.read(indices)
+                encoded = features.levels(fetched)
             with stopwatch.part("heads"):
                 with fabric.autocast():
                     theta = network(encoded).theta.float()
                 signed = signed_logits(theta, network, config)
             if cues is None:
                 cues = create_array(path, np.float32, (len(features), *signed.shape[1:]))
-            cues[start : indices.stop] = signed
-            advance(len(indices))
+            cues[fetched.indices[0] : fetched.indices[-1] + 1] = signed
+            advance(len(fetched.indices))
     assert cues is not None
     return cues

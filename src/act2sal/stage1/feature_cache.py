@@ -7,6 +7,7 @@ memory-mapped while it is read and no longer: the resident memory does not grow 
 import hashlib
 import logging
 import shutil
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,8 @@ _LOGGER = logging.getLogger("act2sal")
 class FeatureCache:
     """Tensors by name, one file each, at most `budget` bytes in all.
 
+    One thread may read while another one reads and writes.
+
     Files of other names, left by photos or encoders that are no longer in use, stay until their room is needed.
 
     Args:
@@ -47,6 +50,7 @@ class FeatureCache:
     def __init__(self, folder: Path, names: Iterable[str], budget: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.budget = folder, budget
+        self._changing = threading.Lock()
         wanted = set(names)
         self._sizes: dict[str, int] = {}
         self._unused: list[tuple[Path, int]] = []
@@ -74,13 +78,18 @@ class FeatureCache:
             return _checked(path)
         except (OSError, SafetensorError, ValueError) as error:
             _LOGGER.warning("damaged features are computed anew: %s: %s", path, error)
-            path.unlink(missing_ok=True)
-            self.used -= self._sizes.pop(name)
+            with self._changing:
+                path.unlink(missing_ok=True)
+                self.used -= self._sizes.pop(name, 0)
             return None
 
     def write(self, name: str, tensors: Mapping[str, Tensor]) -> bool:
         """Store tensors; False where the budget or the disk, of which a warning tells once, is full."""
         content = save(dict(tensors), {_CHECKSUM: _checksum(tensors)})
+        with self._changing:
+            return self._written(name, content)
+
+    def _written(self, name: str, content: bytes) -> bool:
         growth = len(content) - self._sizes.get(name, 0)
         while self.used + growth > self.budget and self._unused:
             self._discard_unused()

@@ -1,8 +1,8 @@
 """Encoder features of all photos: read from a cache where the encoder is frozen, else computed at every call."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,34 +14,60 @@ from act2sal import parallel, progress
 from act2sal.config import Mirrored, StoredPrecision
 from act2sal.encoders import Encoder
 from act2sal.photo_batches import PhotoSource, to_batch
+from act2sal.prefetch import pinned, sent
 from act2sal.rectify import flip
 from act2sal.stage1.feature_cache import FeatureCache, encoder_digest, feature_name
 from act2sal.stage1.quantisation import packed, unpacked
 
 BATCH = 8
+PHOTOS = "photos"
+"""Of `LiveFeatures`: (B, S, S, 3) uint8 among what is fetched."""
 
 
-class Features(Protocol):
-    """E_3, E_4, E_5 of a batch of photos."""
+class Fetched:
+    """What the host holds of a batch, so that only the device has work left.
+
+    It hides its tensors from Fabric, which would convert the ones that it finds among a network's inputs.
+
+    Args:
+        indices: of B photos.
+        mirrored: (B,) bool on the CPU, the ones to mirror; None: none.
+        tensors: (B, ...) each, pinned for a GPU; None where features of some of the photos are not stored.
+    """
+
+    def __init__(
+        self, indices: Sequence[int], mirrored: Tensor | None, tensors: dict[str, Tensor] | None
+    ) -> None:
+        self.indices, self.mirrored, self.tensors = indices, mirrored, tensors
+
+
+class Features(ABC):
+    """E_3, E_4, E_5 of photos."""
 
     channels: tuple[int, int, int]
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
-    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
-        """Features of the photos of these indices, some of them mirrored left to right.
+    @abstractmethod
+    def fetch(self, indices: Sequence[int], mirrored: Tensor | None = None) -> Fetched:
+        """What the host can do for a batch, in one other thread beside `levels` of the batch before.
 
         Args:
             indices: of B photos.
-            mirrored: (B,) bool on the CPU, the ones to mirror; None: none.
-
-        Returns:
-            Three tensors (B, C_i, h_i, w_i) float32 on the computing device.
+            mirrored: (B,) bool on the CPU, the ones to mirror left to right; None: none.
         """
-        ...
+
+    @abstractmethod
+    def levels(self, fetched: Fetched) -> list[Tensor]:
+        """The features of what was fetched: three tensors (B, C_i, h_i, w_i) float32 on the computing device."""
+
+    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
+        """`levels` of `fetch`."""
+        return self.levels(self.fetch(indices, mirrored))
 
 
-class LiveFeatures:
+class LiveFeatures(Features):
     """Features computed anew at every call: for an encoder that is trained or whose statistics drift.
 
     Args:
@@ -65,14 +91,20 @@ class LiveFeatures:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
-        """See `Features.read`; with gradients where the encoder has them."""
+    def fetch(self, indices: Sequence[int], mirrored: Tensor | None = None) -> Fetched:
+        """See `Features.fetch`."""
         sides = _sides(len(indices), mirrored, self.mirror)
-        levels = self.encoder(to_batch(_squares(self.photos, indices, sides), self.device))[2:]
-        return levels if self.mirror == "photos" else _flipped(levels, mirrored)
+        squares = torch.from_numpy(_squares(self.photos, indices, sides))
+        return Fetched(indices, mirrored, {PHOTOS: pinned(squares, self.device)})
+
+    def levels(self, fetched: Fetched) -> list[Tensor]:
+        """See `Features.levels`; with gradients where the encoder has them."""
+        assert fetched.tensors is not None
+        levels = self.encoder(to_batch(fetched.tensors[PHOTOS], self.device))[2:]
+        return levels if self.mirror == "photos" else _flipped(levels, fetched.mirrored)
 
 
-class FrozenFeatures:
+class FrozenFeatures(Features):
     """Features of a frozen encoder as the cache holds them, or computed and rounded in the same way.
 
     On a CPU the same bits come back either way: every photo passes the encoder by itself there, where batches are no
@@ -135,9 +167,31 @@ class FrozenFeatures:
                     break
                 advance(len(chosen))
 
-    def read(self, indices: Sequence[int], mirrored: Tensor | None = None) -> list[Tensor]:
-        """See `Features.read`."""
-        keys = list(zip(indices, _sides(len(indices), mirrored, self.mirror), strict=True))
+    def fetch(self, indices: Sequence[int], mirrored: Tensor | None = None) -> Fetched:
+        """See `Features.fetch`."""
+        entries = [self._cached(key) for key in self._keys(indices, mirrored)]
+        found = [entry for entry in entries if entry is not None]
+        whole = len(found) == len(entries)
+        return Fetched(indices, mirrored, self._stacked(found) if whole else None)
+
+    def levels(self, fetched: Fetched) -> list[Tensor]:
+        """See `Features.levels`."""
+        tensors = fetched.tensors
+        if tensors is None:
+            tensors = self._stacked(self._completed(self._keys(fetched.indices, fetched.mirrored)))
+        device = self.fabric.device
+        levels = unpacked({name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
+        return levels if self.mirror == "photos" else _flipped(levels, fetched.mirrored)
+
+    def _keys(self, indices: Sequence[int], mirrored: Tensor | None) -> list[tuple[int, bool]]:
+        return list(zip(indices, _sides(len(indices), mirrored, self.mirror), strict=True))
+
+    def _stacked(self, entries: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        device = self.fabric.device
+        return {name: pinned(torch.stack([entry[name] for entry in entries]), device) for name in entries[0]}
+
+    def _completed(self, keys: Sequence[tuple[int, bool]]) -> list[dict[str, Tensor]]:
+        """What is stored of these photos, and what had to be computed now."""
         entries = [self._cached(key) for key in keys]
         missing = [place for place, entry in enumerate(entries) if entry is None]
         for start in range(0, len(missing), self._together):
@@ -145,10 +199,7 @@ class FrozenFeatures:
             for place, entry in zip(places, self._computed([keys[p] for p in places]), strict=True):
                 self._store(keys[place], entry)
                 entries[place] = entry
-        found = [entry for entry in entries if entry is not None]
-        batch = {n: torch.stack([entry[n] for entry in found]).to(self.fabric.device) for n in found[0]}
-        levels = unpacked(batch)
-        return levels if self.mirror == "photos" else _flipped(levels, mirrored)
+        return [entry for entry in entries if entry is not None]
 
     def _arithmetic(self) -> str:
         with self.fabric.autocast():
@@ -167,7 +218,7 @@ class FrozenFeatures:
         """What is to be stored of these photos, on the CPU."""
         squares = _squares(self.photos, [index for index, _ in keys], [side for _, side in keys])
         with torch.no_grad(), self.fabric.autocast():
-            levels = self.encoder(to_batch(squares, self.fabric.device))[2:]
+            levels = self.encoder(to_batch(torch.from_numpy(squares), self.fabric.device))[2:]
         tensors = {name: tensor.cpu().contiguous() for name, tensor in packed(levels, self.precision).items()}
         return [{name: tensor[place] for name, tensor in tensors.items()} for place in range(len(keys))]
 
@@ -211,4 +262,7 @@ def _squares(photos: PhotoSource, indices: Sequence[int], mirrored: Sequence[boo
 
 
 def _flipped(levels: list[Tensor], mirrored: Tensor | None) -> list[Tensor]:
-    return levels if mirrored is None else [flip(level, mirrored.to(level.device)) for level in levels]
+    if mirrored is None:
+        return levels
+    flags = sent(mirrored, levels[0].device)
+    return [flip(level, flags) for level in levels]

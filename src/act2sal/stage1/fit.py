@@ -1,7 +1,5 @@
 """The training loop of stage 1 and the cues it ends with (Eq. 1-5)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -12,7 +10,8 @@ from act2sal.activation import Activation, ActivationNetwork, BoundaryKind, stag
 from act2sal.config import Stage1Config
 from act2sal.detector import resize
 from act2sal.encoders import Encoder, freeze
-from act2sal.stage1.features import Features, LiveFeatures, channel_deviation
+from act2sal.prefetch import prefetched
+from act2sal.stage1.features import Features, Fetched, LiveFeatures, channel_deviation
 from act2sal.stopwatch import OFF, Stopwatch
 from act2sal.synced_norm import synced
 from act2sal.training_state import (
@@ -95,6 +94,7 @@ def fit(
         momentum=config.momentum,
         nesterov=config.momentum > 0,
         weight_decay=config.weight_decay,
+        fused=True,
     )
     trained, optimizer = fabric.setup(synced(modules), optimizer)
     first = state.restore(trained, optimizer)
@@ -115,13 +115,11 @@ def fit(
 class _Trained(torch.nn.ModuleList):
     """All that `fit` trains: the activation network, and behind it an encoder that is trained along."""
 
-    def forward(
-        self, features: Features, indices: Sequence[int], mirrored: Tensor | None, stopwatch: Stopwatch
-    ) -> Activation:
+    def forward(self, features: Features, batch: Fetched, stopwatch: Stopwatch) -> Activation:
         """The blocks compute in the precision of the fabric, the encoder in its own."""
         device = next(self.parameters()).device.type
         with stopwatch.part("waiting"), torch.autocast(device, enabled=False):
-            encoded = features.read(indices, mirrored)
+            encoded = features.levels(batch)
         return self[0](encoded)
 
 
@@ -145,26 +143,11 @@ def _epoch(
     """One pass over the photos; returns the mean loss."""
     total = torch.zeros((), device=fabric.device)
     cut = own_batches(len(features), config.batch_size, generator)
+    flips = [flip_flags(len(indices), generator) if config.flip else None for indices in cut]
+    fetched = prefetched(map(features.fetch, cut, flips))
     with progress.bar(f"stage 1, epoch {epoch + 1}/{config.epochs}", total=len(cut), quiet=quiet) as advance:
-        for indices in cut:
-            mirrored = flip_flags(len(indices), generator) if config.flip else None
-            with stopwatch.part("heads"):
-                activation = trained(features, indices, mirrored, stopwatch)
-                if config.loss_at_photo_size:
-                    activation = enlarged(activation)
-                loss = stage1_loss(
-                    activation,
-                    alpha=config.alpha,
-                    drop=config.drop_pixels,
-                    auxiliary=config.auxiliary,
-                    generator=generator,
-                )
-            with stopwatch.part("backward"):
-                optimizer.zero_grad(set_to_none=True)
-                fabric.backward(loss)
-            with stopwatch.part("optimiser"):
-                optimizer.step()
-            total += loss.detach()
+        for batch in stopwatch.each("waiting", fetched):
+            total += _step(trained, features, batch, config, optimizer, fabric, generator, stopwatch)
             advance()
     mean = float(parallel.averaged(total)) / len(cut)
     if not np.isfinite(mean):
@@ -172,6 +155,36 @@ def _epoch(
             f"the loss of stage 1 is {mean} in epoch {epoch + 1}; a lower stage1.lr may help"
         )
     return mean
+
+
+def _step(
+    trained: torch.nn.Module,
+    features: Features,
+    batch: Fetched,
+    config: Stage1Config,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
+    generator: torch.Generator,
+    stopwatch: Stopwatch,
+) -> Tensor:
+    """The loss, detached; nothing waits for a GPU."""
+    with stopwatch.part("heads"):
+        activation = trained(features, batch, stopwatch)
+        if config.loss_at_photo_size:
+            activation = enlarged(activation)
+        loss = stage1_loss(
+            activation,
+            alpha=config.alpha,
+            drop=config.drop_pixels,
+            auxiliary=config.auxiliary,
+            generator=generator,
+        )
+    with stopwatch.part("backward"):
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+    with stopwatch.part("optimiser"):
+        optimizer.step()
+    return loss.detach()
 
 
 def enlarged(activation: Activation) -> Activation:

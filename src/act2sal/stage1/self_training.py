@@ -7,7 +7,7 @@ Differs: not in the paper, whose stage 1 ends after Eq. 6; `stage1.rounds = 0` i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from act2sal import parallel, progress
 from act2sal.activation import ActivationNetwork
 from act2sal.config import Stage1Config
 from act2sal.losses import bce_loss, iou_loss
+from act2sal.photo_batches import unit_range
+from act2sal.prefetch import pinned, prefetched
 from act2sal.rectify import flip
-from act2sal.stage1.features import Features
+from act2sal.stage1.features import Features, Fetched
 from act2sal.stopwatch import OFF, Stopwatch
 from act2sal.training_state import (
     EpochLog,
@@ -68,7 +70,7 @@ def fit_on_labels(
     """
     network.boundaries[:3].requires_grad_(False)  # of the side maps, which have no part in the loss
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.round_lr, weight_decay=config.round_weight_decay
+        network.parameters(), lr=config.round_lr, weight_decay=config.round_weight_decay, fused=True
     )
     module, optimizer = fabric.setup(network, optimizer)
     first = state.restore(module, optimizer)
@@ -99,24 +101,12 @@ def _epoch(
     total = torch.zeros((), device=fabric.device)
     title = f"self-training, epoch {epoch + 1}/{config.round_epochs}"
     with progress.bar(title, total=len(cut), quiet=quiet) as advance:
-        for step, indices in enumerate(cut):
+        ahead = prefetched(_fetched(features, labels, cut, generator, fabric.device))
+        for step, (batch, target) in enumerate(stopwatch.each("waiting", ahead)):
             share = (epoch + (step + 0.5) / len(cut)) / config.round_epochs
             for group in optimizer.param_groups:
                 group["lr"] = one_cycle(share, config.round_lr)
-            mirrored = flip_flags(len(indices), generator)
-            with stopwatch.part("waiting"):
-                target = read_labels(labels, indices, fabric.device)
-                encoded = features.read(indices, mirrored)
-            with stopwatch.part("heads"):
-                with fabric.autocast():
-                    theta = module(encoded).theta
-                loss = label_loss(theta.float(), flip(target, mirrored.to(fabric.device)))
-            with stopwatch.part("backward"):
-                optimizer.zero_grad(set_to_none=True)
-                fabric.backward(loss)
-            with stopwatch.part("optimiser"):
-                optimizer.step()
-            total += loss.detach()
+            total += _step(module, features, batch, target, optimizer, fabric, stopwatch)
             advance()
     mean = float(parallel.averaged(total)) / len(cut)
     if not math.isfinite(mean):
@@ -126,9 +116,49 @@ def _epoch(
     return mean
 
 
-def read_labels(labels: NDArray[np.uint8], indices: Sequence[int], device: torch.device) -> Tensor:
-    """Labels of these indices as (B, 1, h, w) float32 in [0, 1] on `device`."""
-    return torch.from_numpy(labels[list(indices)]).to(device).float().div(255)[:, None]
+def _step(
+    module: torch.nn.Module,
+    features: Features,
+    batch: Fetched,
+    target: Tensor,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
+    stopwatch: Stopwatch,
+) -> Tensor:
+    """The loss, detached; nothing waits for a GPU. target: labels on the host, as `read_labels` returns them."""
+    with stopwatch.part("waiting"):
+        encoded = features.levels(batch)
+    with stopwatch.part("heads"):
+        with fabric.autocast():
+            theta = module(encoded).theta
+        loss = label_loss(theta.float(), unit_range(target.to(fabric.device, non_blocking=True)))
+    with stopwatch.part("backward"):
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+    with stopwatch.part("optimiser"):
+        optimizer.step()
+    return loss.detach()
+
+
+def _fetched(
+    features: Features,
+    labels: NDArray[np.uint8],
+    cut: Sequence[list[int]],
+    generator: torch.Generator,
+    device: torch.device,
+) -> Iterator[tuple[Fetched, Tensor]]:
+    """What the host holds of each batch, and its labels; the only one to draw from `generator`."""
+    for indices in cut:
+        mirrored = flip_flags(len(indices), generator)
+        yield (
+            features.fetch(indices, mirrored),
+            pinned(flip(read_labels(labels, indices), mirrored), device),
+        )
+
+
+def read_labels(labels: NDArray[np.uint8], indices: Sequence[int]) -> Tensor:
+    """Labels (N, h, w) of B indices as (B, 1, h, w) uint8."""
+    return torch.from_numpy(labels[list(indices)])[:, None]
 
 
 def label_loss(theta: Tensor, target: Tensor) -> Tensor:
