@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from act2sal import parallel
 from act2sal.errors import InputError
+from act2sal.presence import fit_presence
 from act2sal.synced_norm import synced
 from act2sal.training_state import TrainingState
+from tiny import cpu, tiny_detector
 
 PROCESSES = 2
 
@@ -62,6 +64,7 @@ def talk() -> tuple[dict[str, object], dict[str, NDArray[np.float32]]]:
         "world": parallel.world(),
         "from leader": parallel.from_leader(f"from {rank}"),
         "first given": parallel.first_given(f"from {rank}" if rank == 1 else None),
+        "gathered": parallel.gathered(f"from {rank}"),
         "largest": parallel.largest(5 + rank),
         "summed": parallel.summed(torch.tensor([1.0, rank])).tolist(),
         "averaged": parallel.averaged(torch.tensor([1.0, rank])).tolist(),
@@ -69,6 +72,21 @@ def talk() -> tuple[dict[str, object], dict[str, NDArray[np.float32]]]:
     maps, weights = (values.chunk(PROCESSES)[rank] for values in norm_inputs())
     results = norm_results(synced(fresh_norm()), maps, weights)
     return told, {name: values.numpy() for name, values in results.items()}
+
+
+def presence_of(photos: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """What a detector learns of photos without objects, where each process has its part of them."""
+    own = photos[parallel.rank() :: parallel.world()]
+    presence = fit_presence(tiny_detector(), own, seed=0, fabric=cpu(), quiet=True)
+    return np.append(presence.linear.weight.detach().numpy(), presence.linear.bias.detach().numpy())
+
+
+def presence_of_two(photos: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """The second process's, if both have got the same."""
+    joined()
+    both = parallel.gathered(presence_of(photos))
+    assert np.array_equal(both[0], both[1])
+    return both[1]
 
 
 def fail_in_the_second() -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import parallel_work
 from act2sal import launching, parallel, stage2
+from act2sal.checkpoint import load_detector
 from act2sal.config import ConfigError, TrainConfig
 from act2sal.errors import InputError, LostProcessError
 from act2sal.pipeline import train
@@ -34,10 +35,12 @@ from parallel_work import (
     fresh_norm,
     norm_inputs,
     norm_results,
+    presence_of,
+    presence_of_two,
     resume_with_a_damaged_bank,
     talk,
 )
-from tiny import files_of, tiny_config
+from tiny import files_of, random_squares, tiny_config
 
 PHOTOS = 9
 EPOCHS = 3
@@ -188,6 +191,7 @@ def test_what_processes_tell_each_other_and_a_norm_over_both() -> None:
         "world": 2,
         "from leader": "from 0",
         "first given": "from 1",
+        "gathered": ["from 0", "from 1"],
         "largest": 6,
         "summed": [2.0, 1.0],
         "averaged": [1.0, 0.5],
@@ -198,6 +202,36 @@ def test_what_processes_tell_each_other_and_a_norm_over_both() -> None:
     assert norm.keys() == whole.keys()
     for name, values in whole.items():
         np.testing.assert_allclose(norm[name], values.numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_two_processes_learn_of_photos_without_objects_what_one_does() -> None:
+    photos = random_squares(5)
+    np.testing.assert_allclose(
+        launching.run(TrainConfig(devices=PROCESSES), partial(presence_of_two, photos)),
+        presence_of(photos),
+        rtol=1e-3,
+        atol=1e-5,
+    )
+
+
+def test_two_processes_take_every_way_that_one_takes(photos: Path, tmp_path: Path) -> None:
+    """Two generations, another size in stage 2, a profile, a detector on labels that were given."""
+    options = replace(config(), devices=PROCESSES, generations=2)
+    options = replace(options, stage2=replace(options.stage2, epochs=1, size=32))
+    run = tmp_path / "run"
+    assert train(photos, run, options, quiet=True, profile=True).photos == PHOTOS
+    profile = json.loads((run / "profile.json").read_text())
+    assert {"Generation 1, stage 1", "Generation 1, stage 2", "Generation 2, stage 2"} <= set(profile)
+    generations = {
+        row.get("generation") for row in map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    }
+    assert {1, 2} <= generations
+    assert len(list((run / "labels").glob("*.png"))) == PHOTOS
+    given = replace(options, generations=1, given_labels=str(run / "labels"))
+    assert train(photos, tmp_path / "given", given, quiet=True).photos == PHOTOS
+    assert files_of(tmp_path / "given" / "labels") == files_of(run / "labels")
+    for folder in (run, tmp_path / "given"):
+        assert load_detector(folder / "detector.safetensors").presence is not None
 
 
 def test_damage_that_one_process_finds_sends_all_back_an_epoch(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from act2sal.checkpoint import load_detector, save_detector
 from act2sal.detect import Detector
-from act2sal.detector import DetectorNetwork, ObjectPresence
+from act2sal.detector import ObjectPresence
 from act2sal.errors import InputError
 from act2sal.images import read_photo, resize_photo
 from act2sal.model_files import BUILTIN_PATH
@@ -20,15 +20,10 @@ from act2sal.presence_examples import WITH, examples, shuffled, window_with, win
 from act2sal.scenes.backgrounds import SKIMAGE_PHOTOS, TEXTURE_PHOTOS
 from act2sal.torch_network import TorchNetwork
 from test_readme import ROOT, recipe_module
-from tiny import SIZE, cpu, random_squares, tiny_encoder
+from tiny import SIZE, cpu, random_squares, tiny_detector
 
 RESULTS = json.loads((ROOT / "recipes" / "results" / "confidence.json").read_text(encoding="utf-8"))
 roc_auc = recipe_module("confidence").roc_auc
-
-
-def tiny_detector() -> DetectorNetwork:
-    torch.manual_seed(0)
-    return DetectorNetwork(tiny_encoder(), channels=8, finest_stride=4).eval()
 
 
 def test_the_results_are_of_the_shipped_detector_and_good() -> None:

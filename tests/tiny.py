@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig
+from act2sal.detector import DetectorNetwork
 from act2sal.encoders import Encoder, build_encoder
 from act2sal.training_state import LogRow
 
@@ -60,6 +61,13 @@ def tiny_encoder(seed: int = 0) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_encoder(ENCODER, "random")
+
+
+def tiny_detector() -> DetectorNetwork:
+    """A detector on the tiny encoder, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return DetectorNetwork(build_encoder(ENCODER, "random"), channels=8, finest_stride=4).eval()
 
 
 def random_squares(count: int, *, size: int = SIZE, seed: int = 0) -> list[NDArray[np.uint8]]:

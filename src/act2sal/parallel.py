@@ -71,11 +71,16 @@ def from_leader(value: Value) -> Value:
 
 def first_given(value: Value | None) -> Value | None:
     """What the first of the processes gave that gave anything; None where none did."""
+    return next((one for one in gathered(value) if one is not None), None)
+
+
+def gathered(value: Value) -> list[Value]:
+    """What each process gave, the leader's first."""
     if not _several():
-        return value
-    told: list[Value | None] = [None] * world()
+        return [value]
+    told = [value] * world()
     dist.all_gather_object(told, value)
-    return next((one for one in told if one is not None), None)
+    return told
 
 
 def summed(values: Tensor) -> Tensor:

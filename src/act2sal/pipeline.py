@@ -337,25 +337,20 @@ class _Generation:
         stage.fit(
             detector, state, self.log, on_epoch=lambda b: samples.rectified(b.epoch, b), quiet=self.quiet
         )
+        fabric = lone_fabric(config)
+        detector.presence = fit_presence(detector, bank, seed=config.seed, fabric=fabric, quiet=self.quiet)
         if parallel.leads():
-            self._save(detector, bank, samples)
+            self._save(detector, bank.size, fabric, samples)
 
-    def _save(self, detector: DetectorNetwork, bank: PhotoBank, samples: Samples) -> None:
-        """Write detector.safetensors, with what it learns of photos without objects, and its samples.
-
-        bank: the photos of the leader at the detector's size.
-        """
-        fabric = lone_fabric(self.config)
-        detector.presence = fit_presence(
-            detector, bank, seed=self.config.seed, fabric=fabric, quiet=self.quiet
-        )
-        trained = Detector(TorchNetwork(detector, size=bank.size, fabric=fabric))
+    def _save(self, detector: DetectorNetwork, size: int, fabric: Fabric, samples: Samples) -> None:
+        """Write detector.safetensors, which is for squares of `size` pixels, and its samples."""
+        trained = Detector(TorchNetwork(detector, size=size, fabric=fabric))
         samples.predictions(lambda squares: np.stack(trained.batch(list(squares))))
         supervision = {
             "stage 1 supervision": self._label_supervision(),
             "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
         }
-        about = _about(self.config, len(self.bank)) | {"size": str(bank.size)} | supervision
+        about = _about(self.config, len(self.bank)) | {"size": str(size)} | supervision
         save_detector(self.folder.detector, detector, half=True, metadata=about)
 
     @property

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from act2sal import progress
+from act2sal import parallel, progress
 from act2sal.detector import DetectorNetwork, ObjectPresence, pooled
 from act2sal.images import resize_photo
 from act2sal.photo_batches import PhotoSource, to_batch
@@ -40,9 +40,11 @@ def fit_presence(
 ) -> ObjectPresence:
     """The `presence` of a trained detector; it is left as it is.
 
+    Several processes share the work, and all get the same.
+
     Args:
         detector: in eval mode, on the device of `fabric`.
-        photos: squares of its size, such as those it was trained on.
+        photos: squares of its size, such as those it was trained on; those of this process.
         seed: of the examples.
         fabric: where to compute.
         quiet: no progress bar.
@@ -50,7 +52,7 @@ def fit_presence(
     Returns:
         On the device of `fabric`, in eval mode.
     """
-    described = _described(detector, photos, seed, fabric, quiet)
+    described = _joined(_described(detector, photos, seed, fabric, quiet))
     intercept, weights = logistic(described.features, described.positive, balance(described))
     presence = ObjectPresence(channels=len(weights) // 2)
     with torch.no_grad():
@@ -99,20 +101,36 @@ def balance(examples: Described) -> NDArray[np.float64]:
     return weight
 
 
+def _joined(parts: dict[int, Described]) -> Described:
+    """The examples of all photos of all processes, in the order of the photos' numbers."""
+    by_number = {number: part for told in parallel.gathered(parts) for number, part in told.items()}
+    ordered = [by_number[number] for number in sorted(by_number)]
+    return Described(
+        np.concatenate([part.features for part in ordered]),
+        np.concatenate([part.positive for part in ordered]),
+        np.concatenate([part.kinds for part in ordered]),
+    )
+
+
 def _described(
     detector: DetectorNetwork, photos: PhotoSource, seed: int, fabric: Fabric, quiet: bool
-) -> Described:
-    chosen = np.unique(np.linspace(0, len(photos) - 1, PHOTOS).round().astype(int)).tolist()
-    rng = np.random.default_rng(seed)
-    features, positive, kinds = [], [], []
-    with progress.bar("with and without an object", total=len(chosen), quiet=quiet) as advance:
-        for index in chosen:
-            for example in _examples_of(detector, photos[index], rng, fabric):
-                features.append(_features(detector, example, photos[index].shape[0], fabric))
-                positive.append(example.holds_object)
-                kinds.append(example.kind)
+) -> dict[int, Described]:
+    """The examples of each chosen photo of this process, by the photo's number among those of all processes."""
+    total = int(parallel.summed(torch.tensor(len(photos))))
+    chosen = np.unique(np.linspace(0, total - 1, PHOTOS).round().astype(int)).tolist()
+    own = [number for number in chosen if number % parallel.world() == parallel.rank()]
+    described = {}
+    with progress.bar("with and without an object", total=len(own), quiet=quiet) as advance:
+        for number in own:
+            photo, rng = photos[number // parallel.world()], np.random.default_rng([seed, number])
+            found = list(_examples_of(detector, photo, rng, fabric))
+            described[number] = Described(
+                np.stack([_features(detector, example, photo.shape[0], fabric) for example in found]),
+                np.array([example.holds_object for example in found]),
+                np.array([example.kind for example in found]),
+            )
             advance()
-    return Described(np.stack(features).astype(np.float64), np.array(positive), np.array(kinds))
+    return described
 
 
 def _examples_of(
@@ -123,8 +141,8 @@ def _examples_of(
     return examples(photo, (logits[0, 0] > 0).cpu().numpy(), rng)
 
 
-def _features(detector: DetectorNetwork, example: Example, side: int, fabric: Fabric) -> NDArray[np.float32]:
+def _features(detector: DetectorNetwork, example: Example, side: int, fabric: Fabric) -> NDArray[np.float64]:
     square = resize_photo(example.picture, (side, side))
     with torch.inference_mode(), fabric.autocast():
         deepest = detector.encoder(to_batch(square[None], fabric.device))[-1]
-    return pooled(deepest.float())[0].cpu().numpy()
+    return pooled(deepest.float())[0].double().cpu().numpy()
