@@ -41,6 +41,7 @@ LAYERS = {
         "checkpoint",
         "classical",
         "compositing",
+        "cpu_gradients",
         "crf",
         "detector",
         "encoder_weights",

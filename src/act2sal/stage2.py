@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from act2sal import parallel, progress
 from act2sal.config import LabelConfig, Stage2Config
+from act2sal.cpu_gradients import with_fast_gradients
 from act2sal.detector import DetectorNetwork
 from act2sal.losses import detector_loss
 from act2sal.photo_batches import PhotoSource, stack, unit_range
@@ -108,6 +109,8 @@ class Stage2:
         if detector.presence is not None:
             detector.presence.requires_grad_(False)  # a teacher's, which has no part in the loss
         synced(detector).to(memory_format=torch.channels_last)
+        if self.fabric.device.type == "cpu":
+            with_fast_gradients(detector)
         self.stopwatch.watch(detector.encoder, "encoder")
         network, optimizer = self.fabric.setup(detector, make_optimizer(detector, self.config))
         first = state.restore(network, optimizer)

@@ -1,0 +1,148 @@
+"""A step of the detector, and the gradients of two kinds of its layers, by PyTorch's own code and by ours.
+
+    python benchmarks/gradients.py --out recipes/results/gradients_speed.json
+
+Layers: the strided depthwise convolutions of MobileNetV2 and GroupNorms of the decoders, at the sizes that they have
+in a batch of 8 photos of 320 x 320; milliseconds of a forward and a backward pass.
+
+Steps: the default detector with random weights on random photos, its loss, its backward pass and its optimiser, in the
+arithmetic that a run on this CPU takes by default; seconds a photo, and those of the first step, in which `torch.compile`
+compiles. The median of many tries counts.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from floor import cpu_fabric, ours
+from torch import Tensor, nn
+
+from act2sal.allocator import keep_freed_memory
+from act2sal.config import PRESETS
+from act2sal.cpu_gradients import with_fast_gradients
+from act2sal.detector import DetectorNetwork
+from act2sal.encoders import build_encoder
+from act2sal.hardware import hardware
+from act2sal.images import write_atomic
+from act2sal.losses import detector_loss
+from act2sal.stage2 import make_optimizer
+
+SIZE, BATCH = 320, 8
+STRIDED = ((96, 160), (144, 80), (192, 40), (576, 20))
+"""Channels and side of the map that each takes."""
+NORMED = ((32, 80), (32, 40), (64, 20), (64, 160))
+"""The last one is of the paper's decoder."""
+TRIES = 12
+DTYPES = (torch.bfloat16, torch.float32)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
+    options = parser.parse_args()
+    keep_freed_memory()
+    torch.manual_seed(options.seed)
+    result: dict[str, Any] = {
+        "command": f"python benchmarks/gradients.py --seed {options.seed}",
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
+        "other_load_at_the_start": round(os.getloadavg()[0], 1),
+        "milliseconds": {str(dtype).removeprefix("torch."): layers(dtype) for dtype in DTYPES},
+        "numbers_of_a_step": str(ours().dtype).removeprefix("torch."),
+        "step": steps(),
+    }
+    text = json.dumps(result, indent=1) + "\n"
+    print(text)
+    if options.out:
+        write_atomic(options.out, text.encode())
+
+
+def layers(dtype: torch.dtype) -> dict[str, dict[str, float]]:
+    """Of each layer, by its name."""
+    kinds: dict[str, tuple[nn.Module, int, int]] = {}
+    for channels, side in STRIDED:
+        conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels, bias=False)
+        kinds[f"depthwise 3x3 stride 2, {channels} x {side} x {side}"] = (conv, channels, side)
+    for channels, side in NORMED:
+        norm = nn.GroupNorm(channels // 2, channels)
+        kinds[f"GroupNorm, {channels} x {side} x {side}"] = (norm, channels, side)
+    return {name: layer(*kind, dtype) for name, kind in kinds.items()}
+
+
+def layer(module: nn.Module, channels: int, side: int, dtype: torch.dtype) -> dict[str, float]:
+    """Milliseconds of both ways, and their ratio."""
+    maps = torch.randn(BATCH, channels, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
+    maps.requires_grad_()
+
+    def passes() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            answer = module(maps)
+        torch.autograd.grad(answer, [maps, *module.parameters()], torch.ones_like(answer))
+
+    before = 1e3 * seconds(passes)
+    with_fast_gradients(module)
+    after = 1e3 * seconds(passes)
+    return {"PyTorch": round(before, 2), "ours": round(after, 2), "ratio": round(before / after, 1)}
+
+
+def steps() -> dict[str, dict[str, float]]:
+    """Seconds of a step in three ways."""
+    ways: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "PyTorch": lambda network: network,
+        "ours": with_fast_gradients,
+        "ours, torch.compile": lambda network: torch.compile(with_fast_gradients(network)),  # type: ignore[return-value]
+    }
+    return {name: step(prepared) for name, prepared in ways.items()}
+
+
+def step(prepared: Callable[[nn.Module], nn.Module]) -> dict[str, float]:
+    """Seconds of a step of the default detector."""
+    config = PRESETS["default"].stage2
+    detector = DetectorNetwork(
+        build_encoder("mobilenetv2", "random"), channels=config.channels, finest_stride=config.finest_stride
+    )
+    network = prepared(detector.to(memory_format=torch.channels_last).train())
+    optimizer = make_optimizer(detector, config)
+    photos = torch.rand(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
+    labels = (torch.rand(BATCH, 1, SIZE, SIZE) > 0.5).float()
+    fabric = cpu_fabric("auto")
+
+    def once() -> None:
+        with fabric.autocast():
+            logits: Tensor = network(photos)
+        loss = detector_loss(
+            logits.float(), labels, bce=config.loss_bce, ssim=config.loss_ssim, iou=config.loss_iou
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    start = time.perf_counter()
+    once()
+    first = time.perf_counter() - start
+    return {"seconds_a_photo": round(seconds(once) / BATCH, 4), "seconds_of_the_first_step": round(first, 1)}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The median of many tries, after one that warms up."""
+    work()
+    found = []
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+if __name__ == "__main__":
+    main()
