@@ -5,9 +5,9 @@
 Layers: the strided depthwise convolutions of MobileNetV2 and GroupNorms of the decoders, at the sizes that they have
 in a batch of 8 photos of 320 x 320; milliseconds of a forward and a backward pass.
 
-Steps: the default detector with random weights on random photos, its loss, its backward pass and its optimiser, in the
-arithmetic that a run on this CPU takes by default; seconds a photo, and those of the first step, in which `torch.compile`
-compiles. The median of many tries counts.
+Steps: the default detector with random weights on random photos, its loss, its backward pass and its optimiser, in
+the arithmetic that a run on this CPU takes by default; seconds a photo, and those of the first step, in which
+`torch.compile` compiles. The median of many tries counts.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from floor import cpu_fabric, ours
@@ -58,7 +58,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "other_load_at_the_start": round(os.getloadavg()[0], 1),
         "milliseconds": {str(dtype).removeprefix("torch."): layers(dtype) for dtype in DTYPES},
-        "numbers_of_a_step": str(ours().dtype).removeprefix("torch."),
+        "numbers_of_a_step": str(ours()).removeprefix("torch."),
         "step": steps(),
     }
     text = json.dumps(result, indent=1) + "\n"
@@ -100,7 +100,7 @@ def steps() -> dict[str, dict[str, float]]:
     ways: dict[str, Callable[[nn.Module], nn.Module]] = {
         "PyTorch": lambda network: network,
         "ours": with_fast_gradients,
-        "ours, torch.compile": lambda network: torch.compile(with_fast_gradients(network)),  # type: ignore[return-value]
+        "ours, torch.compile": lambda network: cast(nn.Module, torch.compile(with_fast_gradients(network))),
     }
     return {name: step(prepared) for name, prepared in ways.items()}
 

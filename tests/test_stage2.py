@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from act2sal import stage2
 from act2sal.config import LabelConfig, Optimizer, Stage2Config
 from act2sal.detector import DetectorNetwork
 from act2sal.losses import detector_loss
@@ -340,3 +341,15 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(rectifier: str
     assert not (tmp_path / "stage2.pt").exists()
     labels = LabelBank(tmp_path / "bank").read(range(COUNT))
     assert torch.equal(labels[:, 0], torch.from_numpy(first_labels()))
+
+
+def test_compiled_it_takes_the_same_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a backend that runs the traced operations as they are, and needs no compiler of C++."""
+    monkeypatch.setattr(stage2, "COMPILER", "eager")
+    plain = Fit(tmp_path / "plain", replace(OPTIONS, epochs=2)).run()
+    compiled = Fit(tmp_path / "compiled", replace(OPTIONS, epochs=2, compile=True)).run()
+    assert compiled.detector.state_dict().keys() == plain.detector.state_dict().keys()
+    for name, tensor in plain.detector.state_dict().items():
+        torch.testing.assert_close(compiled.detector.state_dict()[name], tensor, msg=name)
+    state = torch.load(tmp_path / "compiled" / "stage2.pt", weights_only=True)
+    assert state["network"].keys() == plain.detector.state_dict().keys()

@@ -184,6 +184,8 @@ class Stage2Config:
     """Side, in pixels, to which windows are resized; None: the size."""
     jitter: float = 0.0
     """Random change of saturation, contrast and brightness, as a share, drawn afresh every epoch. Paper: 0."""
+    compile: bool = False
+    """Have torch.compile fuse the steps, for long runs on a GPU; needs a C++ compiler. On a CPU it gains nothing."""
 
 
 @dataclass(frozen=True)

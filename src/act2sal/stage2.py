@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -32,6 +33,9 @@ from act2sal.training_state import (
     own_generator,
 )
 from act2sal.views import change_colours, draw_colours, draw_windows, look_through, put_back
+
+COMPILER = "inductor"
+"""Backend of `torch.compile`."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,10 @@ class Stage2:
         if self.fabric.device.type == "cpu":
             with_fast_gradients(detector)
         self.stopwatch.watch(detector.encoder, "encoder")
-        network, optimizer = self.fabric.setup(detector, make_optimizer(detector, self.config))
+        trained = (
+            cast(nn.Module, torch.compile(detector, backend=COMPILER)) if self.config.compile else detector
+        )
+        network, optimizer = self.fabric.setup(trained, make_optimizer(detector, self.config))
         first = state.restore(network, optimizer)
         bank = LabelBank(self.bank_folder, epoch=first)
         if first:
