@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from act2sal.config import LabelConfig, Mirrored, Stage2Config
+from act2sal.config import LabelConfig, Mirrored, Stage2Config, StoredPrecision
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import freeze
 from act2sal.prefetch import LateWrites, pinned, prefetched
 from act2sal.rectify import LabelBank
-from act2sal.stage1 import FrozenFeatures, activation_network, self_training
+from act2sal.stage1 import FrozenFeatures, LiveFeatures, activation_network, self_training
 from act2sal.stage2 import Stage2, make_optimizer
 from act2sal.stopwatch import Stopwatch
 from act2sal.training_state import epoch_generator
@@ -176,6 +176,51 @@ def test_no_step_of_self_training_waits_for_the_device(tmp_path: Path) -> None:
     with NoWaiting():
         loss = self_training._step(module, features, batch, target, steps, cpu(), Stopwatch())
     assert float(loss) > 0
+
+
+class NoThreads(TorchDispatchMode):
+    """Fails where PyTorch computes something that it would share among threads, were it large."""
+
+    free = ("permute", "unsqueeze", "view", "slice", "select", "alias", "detach", "lift_fresh")
+    few = 1000
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name, result = func.overloadpacket.__name__, func(*args, **(kwargs or {}))
+        sizes = [value.numel() for value in (*args, result) if isinstance(value, Tensor)]
+        assert name in self.free or max(sizes, default=0) <= self.few, f"{name} of {max(sizes)} values"
+        return result
+
+
+def test_the_check_sees_what_threads_would_share() -> None:
+    tensor = torch.zeros(1, 5000)
+    with NoThreads(), pytest.raises(AssertionError, match="flip of 5000 values"):
+        tensor.permute(1, 0).flip(0)
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.6])
+def test_what_stage_2_reads_ahead_starts_no_threads_of_pytorch(crop: float, tmp_path: Path) -> None:
+    options, photos = replace(tiny_config().stage2, crop=crop, jitter=0.3), random_squares(4)
+    bank = LabelBank.create(tmp_path, [photo[..., 0] for photo in photos], count=4, size=SIZE)
+    stage = Stage2(photos, tmp_path, options, LabelConfig(), cpu(), 0)
+    with NoThreads():
+        drawn = list(stage._drawn(bank, [[2, 0], [1, 3]], epoch_generator(0, 0)))
+    assert [one.photos.shape for one in drawn] == [(2, 3, SIZE, SIZE)] * 2
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_what_stage_1_reads_ahead_starts_no_threads_of_pytorch(
+    precision: StoredPrecision, tmp_path: Path
+) -> None:
+    photos, encoder = random_squares(4), freeze(tiny_encoder())
+    frozen = FrozenFeatures(encoder, photos, fabric=cpu(), precision=precision)
+    frozen.keep(tmp_path, 10**9, mirrored=True, quiet=True)
+    live = LiveFeatures(encoder, photos, CPU, mirror="photos")
+    labels, cut = np.zeros((4, 40, 40), np.uint8), [[2, 0, 3]]
+    with NoThreads():
+        for features in (frozen, live):
+            assert list(self_training._fetched(features, labels, cut, epoch_generator(0, 0), CPU))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

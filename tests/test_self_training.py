@@ -12,21 +12,26 @@ from torch import Tensor
 
 from act2sal.activation import ActivationNetwork
 from act2sal.config import Stage1Config
-from act2sal.photo_batches import unit_range
+from act2sal.rectify import flip
 from act2sal.stage1 import LiveFeatures, activation_network, fit_on_labels
-from act2sal.stage1.self_training import label_loss, read_labels
-from act2sal.training_state import TrainingState, one_cycle
+from act2sal.stage1.self_training import _fetched, label_loss
+from act2sal.training_state import TrainingState, epoch_generator, flip_flags, one_cycle
 from tiny import Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 CPU = torch.device("cpu")
 OPTIONS = replace(tiny_config().stage1, round_epochs=3)
 
 
-def test_labels_are_read_in_the_order_asked_for() -> None:
-    labels = np.array([[[0, 255]], [[51, 102]], [[1, 2]]], dtype=np.uint8)
-    read = read_labels(labels, [1, 0])
-    assert read.shape == (2, 1, 1, 2)
-    torch.testing.assert_close(unit_range(read)[:, 0, 0], torch.tensor([[0.2, 0.4], [0.0, 1.0]]))
+def test_labels_are_read_in_the_order_asked_for_and_mirrored_with_their_photos() -> None:
+    labels = np.array([[[0, 255]], [[51, 102]], [[1, 2]], [[3, 4]]], dtype=np.uint8)
+    generator, same = epoch_generator(0, 0), epoch_generator(0, 0)
+    cut = [[1, 0, 3], [2]]
+    for indices, (fetched, target) in zip(cut, _fetched(Marked(4), labels, cut, generator, CPU), strict=True):
+        flags = flip_flags(len(indices), same)
+        assert fetched.indices == indices
+        assert fetched.mirrored is not None
+        assert torch.equal(fetched.mirrored, flags)
+        assert torch.equal(target, flip(torch.from_numpy(labels[indices])[:, None], flags))
 
 
 def test_the_loss_by_hand() -> None:

@@ -1,6 +1,6 @@
 """From photos in memory-mapped files to batches on the computing device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,11 @@ PhotoSource = Sequence[NDArray[np.uint8]]
 def stack(photos: PhotoSource, indices: Sequence[int]) -> NDArray[np.uint8]:
     """The photos of these indices as (B, S, S, 3) uint8 RGB."""
     return np.stack([photos[index] for index in indices])
+
+
+def stack_mirrored(maps: Iterable[NDArray[np.uint8]], mirrored: Iterable[bool]) -> NDArray[np.uint8]:
+    """B photos (H, W, 3) or maps (H, W) in one array, some of them mirrored left to right."""
+    return np.stack([one[:, ::-1] if flag else one for one, flag in zip(maps, mirrored, strict=True)])
 
 
 def to_batch(photos: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:

@@ -2,6 +2,9 @@
 
 A GPU takes its orders in a queue. A host that waits for a result, or for a copy from ordinary memory, lets that queue
 run dry; copies from and to pinned memory are orders like any other.
+
+What reads ahead computes with NumPy. PyTorch would start a second team of threads for it, whose members keep the
+cores busy with waiting long after their work is done.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

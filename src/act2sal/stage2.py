@@ -16,7 +16,7 @@ from act2sal.config import LabelConfig, Stage2Config
 from act2sal.cpu_gradients import with_fast_gradients
 from act2sal.detector import DetectorNetwork
 from act2sal.losses import detector_loss
-from act2sal.photo_batches import PhotoSource, stack, unit_range
+from act2sal.photo_batches import PhotoSource, stack, stack_mirrored, unit_range
 from act2sal.prefetch import LateWrites, pinned, prefetched
 from act2sal.pseudo_labels import refine_prob
 from act2sal.rectify import LabelBank, flip, historical_average, lambda_at, quantise, rectify
@@ -174,13 +174,15 @@ class Stage2:
             mirrored = once[indices] if options.flip_once else flip_flags(len(indices), generator)
             if not options.flip:
                 mirrored = torch.zeros(len(indices), dtype=torch.bool)
-            photos = flip(torch.from_numpy(stack(self.photos, indices)).permute(0, 3, 1, 2), mirrored)
-            labels = flip(bank.read(indices), mirrored)
-            windows = draw_windows(unit_range(labels), options.crop, generator) if windowed else None
+            flags = mirrored.tolist()
+            shown = stack_mirrored((self.photos[index] for index in indices), flags)
+            targets = stack_mirrored(bank.read(indices)[:, 0].numpy(), flags)
+            windows = draw_windows(targets, options.crop, generator) if windowed else None
             colours = draw_colours(len(indices), options.jitter, generator) if options.jitter > 0 else None
             colours = None if colours is None else pinned(colours, device)
-            photos, labels, mirrored = (pinned(host, device) for host in (photos, labels, mirrored))
-            yield Drawn(indices, photos, labels, mirrored, windows, colours)
+            photos = pinned(torch.from_numpy(shown), device).permute(0, 3, 1, 2)
+            labels = pinned(torch.from_numpy(targets), device)[:, None]
+            yield Drawn(indices, photos, labels, pinned(mirrored, device), windows, colours)
 
     def _batch(self, drawn: Drawn) -> Batch:
         """The batch on the device, as its windows and colours show it."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from act2sal.detector import resize
@@ -14,11 +16,13 @@ LEAST_FOREGROUND = 0.5
 """Share of a label's foreground that a window has to show; one that shows less gives way to the whole photo."""
 
 
-def draw_windows(labels: Tensor, least: float, generator: torch.Generator) -> list[tuple[int, int, int, int]]:
+def draw_windows(
+    labels: NDArray[np.uint8], least: float, generator: torch.Generator
+) -> list[tuple[int, int, int, int]]:
     """A random window of each photo, with a height and a width of at least the share `least` of its sides.
 
     Args:
-        labels: (B, 1, S, S) float in [0, 1].
+        labels: (B, S, S) uint8.
         least: in (0, 1]; 1: the whole photos.
         generator: of the CPU.
 
@@ -31,7 +35,7 @@ def draw_windows(labels: Tensor, least: float, generator: torch.Generator) -> li
     for label, (tall, wide, down, right) in zip(labels, draws.tolist(), strict=True):
         height, width = (max(1, round(side * (least + (1 - least) * share))) for share in (tall, wide))
         top, left = int(down * (side - height + 1)), int(right * (side - width + 1))
-        shown = label[:, top : top + height, left : left + width].sum()
+        shown = label[top : top + height, left : left + width].sum()
         whole = bool(shown < LEAST_FOREGROUND * label.sum())
         windows.append((0, 0, side, side) if whole else (top, left, height, width))
     return windows

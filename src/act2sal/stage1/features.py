@@ -13,7 +13,7 @@ from torch import Tensor
 from act2sal import parallel, progress
 from act2sal.config import Mirrored, StoredPrecision
 from act2sal.encoders import Encoder
-from act2sal.photo_batches import PhotoSource, to_batch
+from act2sal.photo_batches import PhotoSource, stack_mirrored, to_batch
 from act2sal.prefetch import pinned, sent
 from act2sal.rectify import flip
 from act2sal.stage1.feature_cache import FeatureCache, encoder_digest, feature_name
@@ -187,8 +187,8 @@ class FrozenFeatures(Features):
         return list(zip(indices, _sides(len(indices), mirrored, self.mirror), strict=True))
 
     def _stacked(self, entries: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        device = self.fabric.device
-        return {name: pinned(torch.stack([entry[name] for entry in entries]), device) for name in entries[0]}
+        stacked = {name: np.stack([entry[name].numpy() for entry in entries]) for name in entries[0]}
+        return {name: pinned(torch.from_numpy(s), self.fabric.device) for name, s in stacked.items()}
 
     def _completed(self, keys: Sequence[tuple[int, bool]]) -> list[dict[str, Tensor]]:
         """What is stored of these photos, and what had to be computed now."""
@@ -258,7 +258,7 @@ def _square(photos: PhotoSource, index: int, mirrored: bool) -> NDArray[np.uint8
 
 def _squares(photos: PhotoSource, indices: Sequence[int], mirrored: Sequence[bool]) -> NDArray[np.uint8]:
     """(B, S, S, 3) uint8."""
-    return np.stack([_square(photos, i, side) for i, side in zip(indices, mirrored, strict=True)])
+    return stack_mirrored((photos[index] for index in indices), mirrored)
 
 
 def _flipped(levels: list[Tensor], mirrored: Tensor | None) -> list[Tensor]:

@@ -19,9 +19,8 @@ from act2sal import parallel, progress
 from act2sal.activation import ActivationNetwork
 from act2sal.config import Stage1Config
 from act2sal.losses import bce_loss, iou_loss
-from act2sal.photo_batches import unit_range
+from act2sal.photo_batches import stack_mirrored, unit_range
 from act2sal.prefetch import pinned, prefetched
-from act2sal.rectify import flip
 from act2sal.stage1.features import Features, Fetched
 from act2sal.stopwatch import OFF, Stopwatch
 from act2sal.training_state import (
@@ -125,7 +124,7 @@ def _step(
     fabric: Fabric,
     stopwatch: Stopwatch,
 ) -> Tensor:
-    """The loss, detached; nothing waits for a GPU. target: labels on the host, as `read_labels` returns them."""
+    """The loss, detached; nothing waits for a GPU. target: labels (B, 1, h, w) uint8 on the host."""
     with stopwatch.part("waiting"):
         encoded = features.levels(batch)
     with stopwatch.part("heads"):
@@ -150,15 +149,8 @@ def _fetched(
     """What the host holds of each batch, and its labels; the only one to draw from `generator`."""
     for indices in cut:
         mirrored = flip_flags(len(indices), generator)
-        yield (
-            features.fetch(indices, mirrored),
-            pinned(flip(read_labels(labels, indices), mirrored), device),
-        )
-
-
-def read_labels(labels: NDArray[np.uint8], indices: Sequence[int]) -> Tensor:
-    """Labels (N, h, w) of B indices as (B, 1, h, w) uint8."""
-    return torch.from_numpy(labels[list(indices)])[:, None]
+        target = stack_mirrored((labels[index] for index in indices), mirrored.tolist())
+        yield features.fetch(indices, mirrored), pinned(torch.from_numpy(target), device)[:, None]
 
 
 def label_loss(theta: Tensor, target: Tensor) -> Tensor:
