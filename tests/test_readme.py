@@ -94,6 +94,10 @@ def test_the_speed_is_what_was_measured() -> None:
         f"{peaks['MiB, 500 photos']} MiB over 500 photos and {peaks['MiB, 5000 photos']} MiB over 5,000"
         in text
     )
+    peaks = result("train_memory")["train"]
+    few, many = peaks["MiB, 1000 photos"], peaks["MiB, 10000 photos"]
+    assert f"{few} MiB on 1,000 small photos and {many} MiB on 10,000" in text
+    assert many <= 1.1 * few
     for key in ("megabytes", "f_adaptive", "mae"):
         before, after = (f"{int8[kind][key]}".removeprefix("0") for kind in ("float", "int8"))
         assert re.search(rf"{re.escape(after)}( MB)? in place of {re.escape(before)}", text), key
