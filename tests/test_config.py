@@ -181,7 +181,7 @@ def test_paper_holds_the_numbers_of_the_paper() -> None:
     assert (first.auxiliary, first.freeze_encoder, first.flip, first.channels) == (True, True, True, 64)
     assert (first.batchnorm_drift, first.random_gain, first.scale_features) == (False, False, False)
     assert (first.fusion_stride, first.rounds) == (2, 0)
-    assert (labels.gt_prob, labels.iterations, labels.median) == (0.7, 10, 7)
+    assert (labels.gt_prob, labels.iterations, labels.median, labels.soft) == (0.7, 10, 7, False)
     assert (labels.gaussian_sxy, labels.gaussian_compat) == (3, 3)
     assert (labels.bilateral_sxy, labels.bilateral_srgb, labels.bilateral_compat) == (50, 5, 10)
     assert (second.epochs, second.batch_size, second.lr, second.milestones) == (25, 8, 0.005, (15, 20))
@@ -198,6 +198,7 @@ def test_official_departs_from_the_paper_where_the_published_code_does() -> None
     assert official.stage1.sign == "area_zero"
     assert official.stage1.batchnorm_drift
     assert official.stage1.random_gain
+    assert not official.labels.soft
     assert official.stage2.flip_once
     # 0.005 for the decoder, 0.0005 for the encoder
     assert official.stage2.lr * official.stage2.encoder_lr_factor == pytest.approx(0.0005)

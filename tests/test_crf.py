@@ -26,6 +26,13 @@ PARAMETERS = [
 ]
 
 
+def refined(
+    photo: NDArray[np.uint8], mask: NDArray[np.bool_], *, iterations: int = 10
+) -> NDArray[np.float32]:
+    """Foreground probability from a hard label, with the constants of the published code."""
+    return crf.mean_field(photo, crf.unary_from_labels(mask), iterations=iterations)
+
+
 def exact_kernel(
     photo: NDArray[np.uint8],
     *,
@@ -147,7 +154,7 @@ def test_two_pixels_by_hand():
 @pytest.mark.parametrize("iterations", [1, 5, 10])
 def test_agrees_with_the_published_implementation(shared_dir, name, iterations):
     fixture = np.load(shared_dir / "parity" / "dense_crf.npz")
-    prob = crf.refine(fixture[f"{name}_image"], fixture[f"{name}_label_in"] > 0, iterations=iterations)
+    prob = refined(fixture[f"{name}_image"], fixture[f"{name}_label_in"] > 0, iterations=iterations)
     published = fixture[f"{name}_q_fg_t{iterations}"].astype(np.float64)
     assert ((prob > 0.5) == (published > 0.5)).mean() >= 0.995
     assert difference(prob, published) <= 0.002
@@ -162,7 +169,7 @@ SIDES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 @given(SIDES, st.integers(0, 9), st.sampled_from(["left-right", "up-down", "transpose"]))
 def test_flips_and_transposes_commute(size, seed, how):
     """Exactly for the Gaussian kernel; for the lattice, whose grid stays where it is, within its own
-    accuracy.
+    accuracy and one pixel that tips over.
     """
     turn = {
         "left-right": lambda a: a[:, ::-1],
@@ -170,7 +177,7 @@ def test_flips_and_transposes_commute(size, seed, how):
         "transpose": lambda a: a.swapaxes(0, 1),
     }[how]
     photo, unary = drawing(*size, seed), crf.unary_from_labels(rough_mask(*size, seed))
-    for compat, tolerance in ((0.0, 1e-5), (10.0, 0.02)):
+    for compat, tolerance in ((0.0, 1e-5), (10.0, 0.02 + 1 / unary.size)):
         straight = crf.mean_field(photo, unary, iterations=1, bilateral_compat=compat)
         turned = crf.mean_field(turn(photo), turn(unary), iterations=1, bilateral_compat=compat)
         assert difference(turn(straight), turned) <= tolerance
@@ -192,29 +199,29 @@ def test_constant_photo_reduces_to_gaussian_kernels(size, level, seed):
 @given(SIDES, st.integers(0, 9))
 def test_exchanging_the_labels_complements_the_map(size, seed):
     photo, mask = drawing(*size, seed), rough_mask(*size, seed)
-    np.testing.assert_allclose(crf.refine(photo, mask), 1.0 - crf.refine(photo, ~mask), atol=1e-5)
+    np.testing.assert_allclose(refined(photo, mask), 1.0 - refined(photo, ~mask), atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)
 @given(SIDES, st.integers(0, 9))
 def test_a_mask_without_doubt_stays(size, seed):
     photo = drawing(*size, seed)
-    assert (crf.refine(photo, np.ones(size, bool)) > 0.9).all()
-    assert (crf.refine(photo, np.zeros(size, bool)) < 0.1).all()
+    assert (refined(photo, np.ones(size, bool)) > 0.9).all()
+    assert (refined(photo, np.zeros(size, bool)) < 0.1).all()
 
 
 def test_same_bits_from_any_number_of_threads():
     photo, mask = drawing(90, 130), rough_mask(90, 130)
-    alone = crf.refine(photo, mask)
+    alone = refined(photo, mask)
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda _: crf.refine(photo, mask), range(8)))
+        together = list(pool.map(lambda _: refined(photo, mask), range(8)))
     assert all(np.array_equal(alone, prob) for prob in together)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 65), (64, 64), (3, 129)])
 def test_any_shape(size):
     photo = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    prob = crf.refine(photo, rough_mask(*size))
+    prob = refined(photo, rough_mask(*size))
     assert prob.shape == size
     assert prob.dtype == np.float32
     assert np.isfinite(prob).all()
@@ -226,7 +233,7 @@ def test_one_pixel_by_hand():
     """A single pixel only hears itself: l <- u + 13 tanh(l / 2)."""
     u = np.log(0.7 / 0.3)
     expected = 1 / (1 + np.exp(-(u + 13 * np.tanh(u / 2))))
-    prob = crf.refine(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1), bool), iterations=1)
+    prob = refined(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1), bool), iterations=1)
     np.testing.assert_allclose(prob, [[expected]], atol=1e-5)
 
 
@@ -235,7 +242,7 @@ def test_twenty_megapixels():
     photo = np.repeat(np.repeat(drawing(40, 50), 100, axis=0), 100, axis=1)
     mask = np.zeros((height, width), bool)
     mask[1000:3000, 1000:3500] = True
-    prob = crf.refine(photo, mask, iterations=1)
+    prob = refined(photo, mask, iterations=1)
     assert prob.shape == (height, width)
     assert prob[2000, 2000] > 0.9 > 0.1 > prob[100, 100]
 
@@ -312,7 +319,7 @@ def test_wrong_input_is_named():
     with pytest.raises(ValueError, match="too narrow"):
         crf.mean_field(photo, unary, bilateral_srgb=1e-3, bilateral_sxy=1e-3)
     with pytest.raises(ValueError, match="gt_prob"):
-        crf.refine(photo, unary > 0, gt_prob=0.5)
+        crf.unary_from_labels(unary > 0, gt_prob=0.5)
     with pytest.raises(ValueError, match="odd"):
         crf.median_filter(unary > 0, 4)
     with pytest.raises(ValueError, match="L, H, W"):
@@ -320,4 +327,4 @@ def test_wrong_input_is_named():
 
 
 def test_no_iterations_return_the_unary():
-    np.testing.assert_allclose(crf.refine(drawing(5, 6), np.ones((5, 6), bool), iterations=0), 0.7, rtol=1e-6)
+    np.testing.assert_allclose(refined(drawing(5, 6), np.ones((5, 6), bool), iterations=0), 0.7, rtol=1e-6)

@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from act2sal import labelling
+from act2sal.array_files import open_array
 from act2sal.checkpoint import load_stage1
 from act2sal.config import ConfigError, TrainConfig
-from act2sal.datasets import DatasetError
+from act2sal.datasets import DatasetError, find_photos
 from act2sal.errors import CheckpointError
 from act2sal.folder_lock import FolderInUseError, locked
 from act2sal.images import ImageError, read_photo, write_gray_png
 from act2sal.labelling import initial_encoder, label, read_label
 from act2sal.pipeline import train
+from act2sal.pseudo_labels import label_from_logits
 from act2sal.training_state import TrainingState
 from tiny import files_of, tiny_config
 
@@ -60,6 +62,19 @@ def test_label_gives_the_labels_of_a_run_with_other_options(name: str, scenes: P
     train(scenes / "photos", tmp_path / "run", config, quiet=True)
     label(scenes / "photos", tmp_path / "taken", TrainConfig(device="cpu"), run=tmp_path / "run", quiet=True)
     assert labels_of(tmp_path / "taken") == labels_of(tmp_path / "run" / "labels")
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_only_cues_of_a_network_fitted_on_labels_are_log_odds(
+    rounds: int, scenes: Path, tmp_path: Path
+) -> None:
+    config = replace(tiny_config(stage1={"rounds": rounds}, stage2={"epochs": 1}), keep_cache=True)
+    train(scenes / "photos", tmp_path, config, quiet=True)
+    cues = open_array(tmp_path / "cache" / "cues.npy")
+    photos = [photo.path for photo in find_photos(scenes / "photos")]
+    for cue, photo in zip(cues, photos, strict=True):
+        expected = label_from_logits(read_photo(photo), cue, config.labels, fitted=rounds > 0)
+        assert np.array_equal(read_photo(tmp_path / "labels" / f"{photo.stem}.png")[..., 0], expected)
 
 
 def test_labels_are_black_and_white_at_the_photos_size(trained: Path) -> None:

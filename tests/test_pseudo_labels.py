@@ -13,7 +13,14 @@ from PIL import Image
 
 from act2sal import pseudo_labels
 from act2sal.config import LabelConfig, Threshold
-from act2sal.pseudo_labels import cue_mask, label_from_logits, normalised_cue, refine_prob, write_labels
+from act2sal.pseudo_labels import (
+    cue_mask,
+    label_from_logits,
+    log_odds,
+    normalised_cue,
+    refine_prob,
+    write_labels,
+)
 
 DEFAULTS = LabelConfig()
 SIZE = (48, 64)
@@ -101,6 +108,42 @@ def test_label_finds_the_edges_that_the_cue_misses():
     assert set(np.unique(label)) == {0, 255}
     assert overlap(before, inside) < 0.85
     assert overlap(label > 0, inside) > 0.95
+
+
+def test_log_odds_by_hand():
+    """Where the network is sure both ways its logits stay; where it says .1 to .3, .2 is the border."""
+    np.testing.assert_allclose(
+        log_odds(np.array([[-9.0, 1.5, 9.0]], np.float32), (1, 3)), [[-9, 1.5, 9]], atol=1e-4
+    )
+    low, middle, high = np.log(1 / 9), np.log(1 / 4), np.log(3 / 7)
+    doubtful = log_odds(np.array([[low, high]], np.float32), (1, 2))
+    np.testing.assert_allclose(doubtful, [[low - middle, high - middle]], atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-5, 5, width=32), st.floats(0, 6, width=32), st.integers(0, 9))
+def test_log_odds_are_positive_where_the_cue_exceeds_a_half(shift, spread, seed):
+    logits = (shift + spread * np.random.default_rng(seed).uniform(-1, 1, (5, 7))).astype(np.float32)
+    odds, cue = log_odds(logits, (9, 8)), normalised_cue(logits, (9, 8))
+    clear = abs(cue - 0.5) > 1e-3
+    assert odds.dtype == np.float32
+    assert np.ptp(cue) == 0 or np.array_equal(odds[clear] > 0, cue[clear] > 0.5)
+
+
+@pytest.mark.parametrize("logits", [[-300.0, -200.0], [200.0, 300.0], [-300.0, 300.0]])
+def test_log_odds_of_certainties_are_finite(logits: list[float]):
+    assert np.isfinite(log_odds(np.array([logits], np.float32), (2, 6))).all()
+
+
+def test_a_network_fitted_on_labels_is_believed_where_it_is_sure():
+    """On a grey photo all pixels agree: the fewer that are sure outvote the many that doubt, but not by Eq. 6."""
+    photo = np.full((*SIZE, 3), 128, np.uint8)
+    logits = np.full(SIZE, -0.2, np.float32)
+    logits[:, :20] = 8.0
+    logits[:, 60:] = -8.0
+    assert label_from_logits(photo, logits, DEFAULTS, fitted=True).all()
+    for config, fitted in ((DEFAULTS, False), (replace(DEFAULTS, soft=False), True)):
+        assert not label_from_logits(photo, logits, config, fitted=fitted).any()
 
 
 def test_label_does_not_depend_on_scale_and_shift_of_a_two_valued_map():
@@ -203,9 +246,9 @@ def test_resume_makes_only_what_is_missing(tmp_path, monkeypatch):
     written = [target.stat().st_mtime_ns for target in targets[:3]]
     made = []
 
-    def count(photo, logits, config):
+    def count(photo, logits, config, *, fitted):
         made.append(float(logits.max()))
-        return label_from_logits(photo, logits, config)
+        return label_from_logits(photo, logits, config, fitted=fitted)
 
     monkeypatch.setattr(pseudo_labels, "label_from_logits", count)
     write_labels(photos, targets, maps(), DEFAULTS, resume=True, quiet=True)
@@ -228,10 +271,10 @@ def test_an_interrupted_run_leaves_whole_files_and_can_go_on(tmp_path, monkeypat
     photos = make_photos(tmp_path / "in")
     targets = targets_of(photos, tmp_path / "out")
 
-    def stop_at_the_third(photo, logits, config):
+    def stop_at_the_third(photo, logits, config, *, fitted):
         if logits.max() > 2.5 * blob().max():
             raise KeyboardInterrupt
-        return label_from_logits(photo, logits, config)
+        return label_from_logits(photo, logits, config, fitted=fitted)
 
     monkeypatch.setattr(pseudo_labels, "label_from_logits", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):

@@ -110,6 +110,9 @@ class LabelConfig:
     """Threshold on the min-max-normalised probability before the CRF (Table I for the others)."""
     gt_prob: float = 0.7
     """Trust in the thresholded label, the CRF's unary, in (0.5, 1)."""
+    soft: bool = True
+    """Give the CRF, in place of a thresholded label, the log-odds of a network that was fitted on labels: after
+    self-training, and of a teacher. The cues of Eq. 1-5 are always thresholded. Paper: off."""
     iterations: int = 10
     """Mean-field iterations."""
     gaussian_sxy: float = 3.0
@@ -260,6 +263,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
             mirror="photos",
             rounds=0,
         ),
+        labels=LabelConfig(soft=False),
         stage2=Stage2Config(
             epochs=25,
             optimizer="sgd",
@@ -290,6 +294,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
             cues_at_photo_size=True,
             rounds=0,
         ),
+        labels=LabelConfig(soft=False),
         stage2=Stage2Config(
             epochs=25,
             optimizer="sgd",

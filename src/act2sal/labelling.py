@@ -129,6 +129,7 @@ class Labelling:
             targets,
             cues,
             self.config.labels,
+            fitted=isinstance(source, Detector) or source.network.boundary == "affine",
             workers=_workers(self.config),
             resume=resume,
             quiet=self.quiet,

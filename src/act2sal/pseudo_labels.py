@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 from skimage.filters import threshold_otsu
 
 from act2sal import progress
 from act2sal.config import LabelConfig, Threshold
-from act2sal.crf import mean_field, median_filter, refine, unary_from_prob
+from act2sal.crf import mean_field, median_filter, unary_from_labels, unary_from_prob
 from act2sal.images import ImageError, read_photo, resize_map, write_gray_png
 from act2sal.stopwatch import OFF, PartTimer, Stopwatch
 
 logger = logging.getLogger("act2sal")
+
+SUREST = float(logit(1 - 1e-5))
 
 
 def normalised_cue(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -27,11 +29,27 @@ def normalised_cue(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArra
     Resized bilinearly to `size` = (H, W), sigmoid, stretched to [0, 1] per image; a constant map gives zeros.
     Differs: the stretching is the published code's, the paper has none. Raises ValueError: logits not finite.
     """
-    if not np.isfinite(logits).all():
-        raise ValueError("the activation map has values that are not finite")
-    prob = expit(resize_map(logits, size))
+    prob = expit(_enlarged(logits, size))
     low, high = float(prob.min()), float(prob.max())
     return (prob - low) / (high - low) if high > low else np.zeros_like(prob)
+
+
+def log_odds(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Log-odds (H, W) float32 of the foreground from the logits (h, w) float32 of a network fitted on labels.
+
+    Resized bilinearly to `size` = (H, W), held inside +-11.5 and shifted so that they change their sign where
+    `normalised_cue` passes 0.5; next to nothing where the network is sure of some pixels, both ways. As every photo
+    is taken to have an object, where it is not the least unlikely one counts. Raises ValueError: logits not finite.
+    """
+    held = _enlarged(logits, size).clip(-SUREST, SUREST)
+    prob = expit(held)
+    return held - logit((prob.min() + prob.max()) / 2)
+
+
+def _enlarged(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    if not np.isfinite(logits).all():
+        raise ValueError("the activation map has values that are not finite")
+    return resize_map(logits, size)
 
 
 def cue_mask(prob: NDArray[np.float32], threshold: Threshold = "half") -> NDArray[np.bool_]:
@@ -51,14 +69,18 @@ def cue_mask(prob: NDArray[np.float32], threshold: Threshold = "half") -> NDArra
 
 
 def label_from_logits(
-    photo: NDArray[np.uint8], logits: NDArray[np.float32], config: LabelConfig
+    photo: NDArray[np.uint8], logits: NDArray[np.float32], config: LabelConfig, *, fitted: bool = False
 ) -> NDArray[np.uint8]:
     """The pseudo label of one photo (Eq. 6).
+
+    Differs: logits of a network that was fitted on labels are log-odds, and the unary that dense CRFs are made for
+    (Kraehenbuehl and Koltun, 2011); with `config.soft` they are not thresholded.
 
     Args:
         photo: (H, W, 3) uint8 RGB.
         logits: (h, w) float32 signed activation, positive on the foreground.
         config: threshold, CRF and median filter.
+        fitted: the logits are those of a network that was fitted on labels, not cues of Eq. 1-5.
 
     Returns:
         (H, W) uint8, 0 or 255.
@@ -66,28 +88,28 @@ def label_from_logits(
     Raises:
         ValueError: logits that are not finite; options the CRF refuses (see `crf.mean_field`).
     """
-    prob = normalised_cue(logits, (photo.shape[0], photo.shape[1]))
-    refined = refine(
-        photo,
-        cue_mask(prob, config.threshold),
-        gt_prob=config.gt_prob,
-        iterations=config.iterations,
-        gaussian_sxy=config.gaussian_sxy,
-        gaussian_compat=config.gaussian_compat,
-        bilateral_sxy=config.bilateral_sxy,
-        bilateral_srgb=config.bilateral_srgb,
-        bilateral_compat=config.bilateral_compat,
-    )
-    return median_filter(refined > 0.5, config.median).astype(np.uint8) * 255
+    size = (photo.shape[0], photo.shape[1])
+    if fitted and config.soft:
+        unary = log_odds(logits, size)
+    else:
+        mask = cue_mask(normalised_cue(logits, size), config.threshold)
+        unary = unary_from_labels(mask, gt_prob=config.gt_prob)
+    return median_filter(_mean_field(photo, unary, config) > 0.5, config.median).astype(np.uint8) * 255
 
 
 def refine_prob(
     photo: NDArray[np.uint8], prob: NDArray[np.float32], config: LabelConfig
 ) -> NDArray[np.float32]:
     """CRF on probabilities instead of a hard label, as HMA wants it: (H, W) in [0, 1] -> (H, W) float32."""
+    return _mean_field(photo, unary_from_prob(prob), config)
+
+
+def _mean_field(
+    photo: NDArray[np.uint8], unary: NDArray[np.float32], config: LabelConfig
+) -> NDArray[np.float32]:
     return mean_field(
         photo,
-        unary_from_prob(prob),
+        unary,
         iterations=config.iterations,
         gaussian_sxy=config.gaussian_sxy,
         gaussian_compat=config.gaussian_compat,
@@ -103,6 +125,7 @@ def write_labels(
     logits: Sequence[NDArray[np.float32]] | NDArray[np.float32],
     config: LabelConfig,
     *,
+    fitted: bool = False,
     workers: int | None = None,
     resume: bool = False,
     quiet: bool = False,
@@ -118,6 +141,7 @@ def write_labels(
         targets: N files to write.
         logits: N signed activations (h, w) float32, or one array (N, h, w).
         config: threshold, CRF and median filter.
+        fitted: as in `label_from_logits`.
         workers: threads; None: one per core.
         resume: keep the targets that are there.
         quiet: no progress bar.
@@ -128,7 +152,7 @@ def write_labels(
     """
     todo = [i for i, target in enumerate(targets) if not (resume and target.is_file())]
     threads = workers or os.cpu_count() or 1
-    write = partial(_write_label, photos, targets, logits, config, stopwatch.of_threads(threads))
+    write = partial(_write_label, photos, targets, logits, config, fitted, stopwatch.of_threads(threads))
     done = len(targets) - len(todo)
     failures: list[str] = []
     with (
@@ -148,6 +172,7 @@ def _write_label(
     targets: Sequence[Path],
     logits: Sequence[NDArray[np.float32]] | NDArray[np.float32],
     config: LabelConfig,
+    fitted: bool,
     part: PartTimer,
     index: int,
 ) -> ImageError | None:
@@ -159,5 +184,5 @@ def _write_label(
     except ImageError as error:
         return error
     with part("CRF"):
-        write_gray_png(targets[index], label_from_logits(photo, cue, config))
+        write_gray_png(targets[index], label_from_logits(photo, cue, config, fitted=fitted))
     return None

@@ -99,36 +99,6 @@ def mean_field_labels(
     return prob
 
 
-def refine(
-    photo: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
-    *,
-    gt_prob: float = 0.7,
-    iterations: int = 10,
-    gaussian_sxy: float = 3.0,
-    gaussian_compat: float = 3.0,
-    bilateral_sxy: float = 50.0,
-    bilateral_srgb: float = 5.0,
-    bilateral_compat: float = 10.0,
-) -> NDArray[np.float32]:
-    """Move the border of a hard label to the edges of the photo: (H, W) float32 foreground probability in
-    [0, 1].
-
-    mask: (H, W) bool; gt_prob: how far it is trusted, in (0.5, 1); the rest, and the errors, as
-    `mean_field`.
-    """
-    return mean_field(
-        photo,
-        unary_from_labels(mask, gt_prob=gt_prob),
-        iterations=iterations,
-        gaussian_sxy=gaussian_sxy,
-        gaussian_compat=gaussian_compat,
-        bilateral_sxy=bilateral_sxy,
-        bilateral_srgb=bilateral_srgb,
-        bilateral_compat=bilateral_compat,
-    )
-
-
 def unary_from_labels(mask: NDArray[np.bool_], *, gt_prob: float = 0.7) -> NDArray[np.float32]:
     """Log-odds (H, W) float32 of a hard label mask (H, W) bool that is right with probability gt_prob in
     (0.5, 1).
