@@ -1,18 +1,22 @@
-"""Stage 1 of this package beside a straightforward loop that behaves like the published code.
+r"""Stage 1 of this package beside a straightforward loop that behaves like the published code.
 
     python benchmarks/stage1.py PHOTOS --out recipes/results/stage1_speed.json
     python benchmarks/stage1.py PHOTOS --quality DATA --weights WEIGHTS --out recipes/results/stage1_quality.json
+    python benchmarks/stage1.py PHOTOS --quality DATA --weights WEIGHTS --quality-set duts_tr_3000 \
+        --ways 'default, stride 2' 'default, stride 4' 'default, stride 8' 'default, stride 16' \
+        --out recipes/results/stage1_strides.json
 
 Speed: ResNet-50 with random weights at 320 x 320, 20 epochs over 3,000 photos, extrapolated from a few measured
 steps. The loop runs the encoder forward and backward at every step, though it never changes it, and joins F_3, F_4,
 F_5 at stride 2; ours decodes each photo once, computes the frozen features once, stores them, and fits the blocks at
-stride 8, in the arithmetic that a run on this CPU takes by default and once more in float32. Each side runs in a
-process of its own, in turns; the median over the turns counts.
+the default stride, in the arithmetic that a run on this CPU takes by default and once more in float32. Each side runs
+in a process of its own, in turns; the median over the turns counts.
 
 Quality: both are run to the end, the loop without the gradients that change nothing, on the photos of DATA/ecssd_dev,
 DenseNet-169 with the weights in WEIGHTS; ours as in the comparison of speeds, and the default with its self-training,
-once for each fusion stride. The masks are read afterwards, to score the labels. This takes hours. Nothing may be
-chosen by a test set: to compare strides, take --quality-set duts_tr_3000.
+once for each fusion stride. The masks are read afterwards, to score the labels. This takes hours: ways that are not
+measured keep what FILE has of them. Nothing may be chosen by a test set: to compare strides, take --quality-set
+duts_tr_3000.
 """
 
 import argparse
@@ -72,7 +76,17 @@ def main() -> None:
         print(json.dumps(measured(options)))
         return
     torch.manual_seed(options.seed)
-    result = quality(options) if options.quality else speed(options)
+    if options.quality:
+        kept = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
+        for way in options.ways:
+            kept[way] = quality(way, options)
+            written(kept, options)
+    else:
+        written(speed(options), options)
+
+
+def written(result: dict[str, Any], options: argparse.Namespace) -> None:
+    """Print the figures and write them to --out."""
     text = json.dumps(result, indent=1) + "\n"
     print(text)
     if options.out:
@@ -95,11 +109,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quality", type=Path, metavar="DATA", help="compare labels instead of speed")
     parser.add_argument("--quality-set", default="ecssd_dev", help="folder of DATA with images/ and masks/")
-    parser.add_argument("--quality-photos", type=int, default=500, help="photos of that set")
+    parser.add_argument("--quality-photos", type=int, default=500, help="photos of that set, spread evenly")
     parser.add_argument("--quality-encoder", default="densenet169")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="what --quality compares")
     parser.add_argument("--weights", type=Path, help=f"folder with {DENSENET_FILE}; without: random weights")
-    parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the figures there, as JSON")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -293,40 +307,44 @@ def work_a_photo(options: argparse.Namespace, dtype: torch.dtype) -> tuple[Work,
     return encode + Work(0, stored), step + Work(0, stored)
 
 
-def quality(options: argparse.Namespace) -> dict[str, Any]:
-    """Scores of the labels of a data set by the loop and by ours with each fusion stride, and their seconds."""
+def quality(way: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Scores of the labels that one way gives a data set, and its seconds."""
     photos, masks = (options.quality / options.quality_set / name for name in ("images", "masks"))
     weights = "random" if options.weights is None else str(options.weights / DENSENET_FILE)
     config = TrainConfig(
         encoder=options.quality_encoder,
         encoder_weights=weights,
+        stage1=WAYS[way],
         size=options.size,
         limit=options.quality_photos,
         seed=options.seed,
         device="cpu",
     )
-    result: dict[str, Any] = {
+    return {
         "command": f"python benchmarks/stage1.py PHOTOS --quality DATA --weights WEIGHTS --seed {options.seed}"
         f" --quality-set {options.quality_set} --quality-photos {options.quality_photos}"
-        f" --ways {shlex.join(options.ways)}",
+        f" --ways {shlex.quote(way)}",
         "hardware": hardware(),
         "other_load_at_the_start": round(os.getloadavg()[0], 1),
         "seed": options.seed,
         "encoder": f"{options.quality_encoder}, {Path(weights).name}",
         "data": options.quality_set,
+        **labelled(photos, masks, config, plain=config.stage1 == PUBLISHED),
     }
-    for way in options.ways:
-        stage1 = WAYS[way]
-        result[way] = labelled(photos, masks, replace(config, stage1=stage1), plain=stage1 == PUBLISHED)
-        print(way, result[way], file=sys.stderr, flush=True)
-    return result
 
 
 def labelled(photos: Path, masks: Path, config: TrainConfig, *, plain: bool) -> dict[str, float]:
-    """Adaptive F and MAE of the labels; seconds of the fit with what it needs, and of the labels with the CRF."""
+    """Adaptive F and MAE of the labels; seconds of the fit with what it needs, and of the labels with the CRF.
+
+    config.limit: photos, spread evenly over those of the folder.
+    """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        bank = photo_bank(find_photos(photos, config.limit), work, config, None, quiet=True)
+        found = find_photos(photos)
+        spread = (
+            np.linspace(0, len(found) - 1, min(config.limit or len(found), len(found))).round().astype(int)
+        )
+        bank = photo_bank([found[index] for index in spread], work, config, None, quiet=True)
         labelling = Labelling(
             bank, work / "features", work, work, config, make_fabric(config), _ignored, True
         )

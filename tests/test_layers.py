@@ -38,6 +38,7 @@ LAYERS = {
     },
     1: {
         "activation",
+        "bilinear",
         "checkpoint",
         "classical",
         "compositing",
@@ -46,6 +47,7 @@ LAYERS = {
         "detector",
         "encoder_weights",
         "encoders",
+        "gradient_step",
         "losses",
         "official",
         "output_kinds",

@@ -169,7 +169,7 @@ def test_no_step_of_self_training_waits_for_the_device(tmp_path: Path) -> None:
     features.keep(tmp_path, 10**9, mirrored=True, quiet=True)
     network = activation_network(features, options, seed=0, boundary="affine").train()
     module, steps = cpu().setup(network, torch.optim.AdamW(network.parameters(), fused=True))
-    labels = np.zeros((4, SIZE // 8, SIZE // 8), np.uint8)
+    labels = np.zeros((4, SIZE // 4, SIZE // 4), np.uint8)
     labels[:, 2:5, 2:5] = 255
     cut = self_training._fetched(features, labels, [[2, 0, 3]], epoch_generator(0, 0), CPU)
     ((batch, target),) = cut

@@ -121,13 +121,13 @@ def test_log_odds_by_hand():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.floats(-5, 5, width=32), st.floats(0, 6, width=32), st.integers(0, 9))
+@given(st.floats(-5, 5, width=32), st.floats(0.125, 6, width=32), st.integers(0, 9))
 def test_log_odds_are_positive_where_the_cue_exceeds_a_half(shift, spread, seed):
     logits = (shift + spread * np.random.default_rng(seed).uniform(-1, 1, (5, 7))).astype(np.float32)
     odds, cue = log_odds(logits, (9, 8)), normalised_cue(logits, (9, 8))
     clear = abs(cue - 0.5) > 1e-3
     assert odds.dtype == np.float32
-    assert np.ptp(cue) == 0 or np.array_equal(odds[clear] > 0, cue[clear] > 0.5)
+    assert np.array_equal(odds[clear] > 0, cue[clear] > 0.5)
 
 
 @pytest.mark.parametrize("logits", [[-300.0, -200.0], [200.0, 300.0], [-300.0, 300.0]])

@@ -5,7 +5,9 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_type_hints
+
+from act2sal.config import Stage1Config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,6 +79,8 @@ def test_the_speed_is_what_was_measured() -> None:
         assert re.search(rf"\| {row}[^|]*\| {cells}", text), row
     assert f"takes .{round(100 * share['gmac_network'])} of the multiplications" in text
     assert f"and .{round(100 * share['seconds'])} of the time" in text
+    default, paper = (stage2[name]["photos_a_second"]["ours"] for name in ("default", "paper"))
+    assert f"takes .{round(100 * paper / default)} of the time of the paper's" in text
     steps = [
         f"{way['seconds_a_photo']:.3f}".removeprefix("0")
         for way in result("gradients_speed")["step"].values()
@@ -104,11 +108,20 @@ def test_the_speed_is_what_was_measured() -> None:
 
 
 def test_labels_beside_those_of_the_loop() -> None:
-    found = result("stage1_quality") | {"ours": result("stage1_quality_paper")["ours"]}
-    text = README.replace("\n", " ")
-    for way in ("plain loop", "default, stride 8", "ours"):
+    found, text = result("stage1_quality"), README.replace("\n", " ")
+    assert found["default, stride 4"]["f_adaptive"] >= found["plain loop"]["f_adaptive"] - 0.01
+    for way in ("plain loop", "default, stride 4", "ours"):
         figures = [f"{found[way][score]:.3f}".removeprefix("0") for score in ("f_adaptive", "mae")]
-        assert re.search(rf"{figures[0]} and( a MAE of)? {figures[1]}\b", text), way
+        assert re.search(rf"{figures[0]}( and)?( a MAE of)? {figures[1]}\b", text), way
+
+
+def test_labels_of_each_fusion_stride() -> None:
+    found = result("stage1_strides")
+    for stride in get_args(get_type_hints(Stage1Config)["fusion_stride"]):
+        way = found[f"default, stride {stride}"]
+        f, mae = (f"{way[score]:.3f}".removeprefix("0") for score in ("f_adaptive", "mae"))
+        assert f"| {stride} | {f} | {mae} | {round(way['seconds_fit'])} |" in README
+    assert f"Stride {Stage1Config().fusion_stride} is the default" in README
 
 
 def test_labels_are_as_good_in_every_precision() -> None:

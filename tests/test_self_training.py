@@ -51,8 +51,8 @@ class Marked(LiveFeatures):
 
 
 def bright(count: int) -> NDArray[np.uint8]:
-    """Labels (count, 8, 8) that the photos decide: where a square is brighter than its mean."""
-    grey = np.stack(random_squares(count)).mean(axis=3)[:, 4::8, 4::8]
+    """Labels (count, 16, 16) that the photos decide: where a square is brighter than its mean."""
+    grey = np.stack(random_squares(count)).mean(axis=3)[:, 2::4, 2::4]
     return ((grey > grey.mean(axis=(1, 2), keepdims=True)) * 255).astype(np.uint8)
 
 

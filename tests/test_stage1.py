@@ -306,7 +306,7 @@ def test_cues_have_their_smaller_side_in_front_and_lie_in_the_file(tmp_path: Pat
     cues = cue_logits(network, features, OPTIONS, file, fabric=cpu(), quiet=True)
     with torch.no_grad():
         theta = network(features.read(range(7))).theta[:, 0].numpy()
-    assert cues.shape == (7, SIZE // 8, SIZE // 8)
+    assert cues.shape == (7, SIZE // OPTIONS.fusion_stride, SIZE // OPTIONS.fusion_stride)
     assert cues.dtype == np.float32
     assert ((cues > 0).mean(axis=(1, 2)) <= 0.5).all()
     np.testing.assert_allclose(np.abs(cues), np.abs(theta), rtol=1e-4, atol=1e-5)

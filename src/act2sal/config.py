@@ -58,7 +58,7 @@ class Stage1Config:
     """L2 penalty of SGD."""
     channels: int = 64
     """Channels of F_3, F_4, F_5 and F (Eq. 1)."""
-    fusion_stride: Literal[2, 4, 8, 16] = 8
+    fusion_stride: Literal[2, 4, 8, 16] = 4
     """Stride of the grid on which F_3, F_4, F_5 are joined (Eq. 1). Published code: 2."""
     scale_features: bool = True
     """Divide each encoder channel by its standard deviation over the photos before Eq. 1."""

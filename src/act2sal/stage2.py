@@ -15,6 +15,7 @@ from act2sal import parallel, progress
 from act2sal.config import LabelConfig, Stage2Config
 from act2sal.cpu_gradients import with_fast_gradients
 from act2sal.detector import DetectorNetwork
+from act2sal.gradient_step import gradient_step
 from act2sal.losses import detector_loss
 from act2sal.photo_batches import PhotoSource, stack, stack_mirrored, unit_range
 from act2sal.prefetch import LateWrites, pinned, prefetched
@@ -211,12 +212,7 @@ class Stage2:
                 ssim=self.config.loss_ssim,
                 iou=self.config.loss_iou,
             )
-        with self.stopwatch.part("backward"):
-            optimizer.zero_grad(set_to_none=True)
-            self.fabric.backward(loss)
-        with self.stopwatch.part("optimiser"):
-            optimizer.step()
-        return loss.detach(), logits.detach()
+        return gradient_step(loss, optimizer, self.fabric, self.stopwatch), logits.detach()
 
     def _rectify(self, late: LateWrites, batch: Batch, logits: Tensor, epoch: int) -> Tensor:
         """Write the labels of the next epoch (Eq. 13, or HMA); the mean absolute change, a scalar."""

@@ -172,22 +172,34 @@ class FrozenFeatures(Features):
         entries = [self._cached(key) for key in self._keys(indices, mirrored)]
         found = [entry for entry in entries if entry is not None]
         whole = len(found) == len(entries)
-        return Fetched(indices, mirrored, self._stacked(found) if whole else None)
+        return Fetched(indices, mirrored, self._stacked(found, mirrored) if whole else None)
 
     def levels(self, fetched: Fetched) -> list[Tensor]:
         """See `Features.levels`."""
         tensors = fetched.tensors
         if tensors is None:
-            tensors = self._stacked(self._completed(self._keys(fetched.indices, fetched.mirrored)))
+            keys = self._keys(fetched.indices, fetched.mirrored)
+            tensors = self._stacked(self._completed(keys), fetched.mirrored)
         device = self.fabric.device
-        levels = unpacked({name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
-        return levels if self.mirror == "photos" else _flipped(levels, fetched.mirrored)
+        return unpacked({name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
 
     def _keys(self, indices: Sequence[int], mirrored: Tensor | None) -> list[tuple[int, bool]]:
         return list(zip(indices, _sides(len(indices), mirrored, self.mirror), strict=True))
 
-    def _stacked(self, entries: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        stacked = {name: np.stack([entry[name].numpy() for entry in entries]) for name in entries[0]}
+    def _stacked(self, entries: Sequence[dict[str, Tensor]], mirrored: Tensor | None) -> dict[str, Tensor]:
+        """One array of each kind; features are mirrored where photos were not."""
+        flags = (
+            mirrored.tolist()
+            if self.mirror == "features" and mirrored is not None
+            else [False] * len(entries)
+        )
+        steps = [-1 if flag else 1 for flag in flags]
+        stacked = {
+            name: np.stack(
+                [entry[name].numpy()[..., ::step] for entry, step in zip(entries, steps, strict=True)]
+            )
+            for name in entries[0]
+        }
         return {name: pinned(torch.from_numpy(s), self.fabric.device) for name, s in stacked.items()}
 
     def _completed(self, keys: Sequence[tuple[int, bool]]) -> list[dict[str, Tensor]]:

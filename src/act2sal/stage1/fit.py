@@ -10,6 +10,7 @@ from act2sal.activation import Activation, ActivationNetwork, BoundaryKind, stag
 from act2sal.config import Stage1Config
 from act2sal.detector import resize
 from act2sal.encoders import Encoder, freeze
+from act2sal.gradient_step import gradient_step
 from act2sal.prefetch import prefetched
 from act2sal.stage1.features import Features, Fetched, LiveFeatures, channel_deviation
 from act2sal.stopwatch import OFF, Stopwatch
@@ -179,12 +180,7 @@ def _step(
             auxiliary=config.auxiliary,
             generator=generator,
         )
-    with stopwatch.part("backward"):
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
-    with stopwatch.part("optimiser"):
-        optimizer.step()
-    return loss.detach()
+    return gradient_step(loss, optimizer, fabric, stopwatch)
 
 
 def enlarged(activation: Activation) -> Activation:

@@ -18,6 +18,7 @@ from torch import Tensor
 from act2sal import parallel, progress
 from act2sal.activation import ActivationNetwork
 from act2sal.config import Stage1Config
+from act2sal.gradient_step import gradient_step
 from act2sal.losses import bce_loss, iou_loss
 from act2sal.photo_batches import stack_mirrored, unit_range
 from act2sal.prefetch import pinned, prefetched
@@ -131,12 +132,7 @@ def _step(
         with fabric.autocast():
             theta = module(encoded).theta
         loss = label_loss(theta.float(), unit_range(target.to(fabric.device, non_blocking=True)))
-    with stopwatch.part("backward"):
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
-    with stopwatch.part("optimiser"):
-        optimizer.step()
-    return loss.detach()
+    return gradient_step(loss, optimizer, fabric, stopwatch)
 
 
 def _fetched(
