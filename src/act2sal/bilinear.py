@@ -1,6 +1,6 @@
 """Bilinear resizing of feature maps as two products with narrow matrices, which an autocast computes in bfloat16."""
 
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return rows.to(maps.dtype) @ (maps @ columns.to(maps.dtype).T)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _weights(length: int, resized: int, device: torch.device) -> Tensor:
     """(resized, length) float32: the share of each sample in each of the resized line."""
     with torch.inference_mode(False), torch.no_grad():
