@@ -64,6 +64,7 @@ DEFAULT = Stage1Config(use_e3=False)
 WAYS: dict[str, Stage1Config] = {
     "plain loop": PUBLISHED,
     "ours": OURS,
+    "ours, stride 8": replace(OURS, fusion_stride=8),
     **{f"default, stride {n}": replace(DEFAULT, fusion_stride=n) for n in (2, 4, 8, 16)},
 }
 """What --quality compares."""

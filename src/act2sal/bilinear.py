@@ -8,8 +8,9 @@ from torch.nn import functional
 
 
 def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, h, w) float -> (B, C, H, W) float, as `functional.interpolate` without aligned corners does it, and
-    faster on a CPU. Maps that have the size are returned as they are.
+    """(B, C, h, w) float -> (B, C, H, W) float, as `functional.interpolate` without aligned corners does it.
+
+    Maps that have the size are returned as they are.
     """
     height, width = maps.shape[-2:]
     if (height, width) == size:

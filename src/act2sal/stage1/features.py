@@ -188,16 +188,11 @@ class FrozenFeatures(Features):
 
     def _stacked(self, entries: Sequence[dict[str, Tensor]], mirrored: Tensor | None) -> dict[str, Tensor]:
         """One array of each kind; features are mirrored where photos were not."""
-        flags = (
-            mirrored.tolist()
-            if self.mirror == "features" and mirrored is not None
-            else [False] * len(entries)
-        )
-        steps = [-1 if flag else 1 for flag in flags]
+        steps = [1] * len(entries)
+        if self.mirror == "features" and mirrored is not None:
+            steps = [-1 if flag else 1 for flag in mirrored.tolist()]
         stacked = {
-            name: np.stack(
-                [entry[name].numpy()[..., ::step] for entry, step in zip(entries, steps, strict=True)]
-            )
+            name: np.stack([e[name].numpy()[..., ::step] for e, step in zip(entries, steps, strict=True)])
             for name in entries[0]
         }
         return {name: pinned(torch.from_numpy(s), self.fabric.device) for name, s in stacked.items()}
