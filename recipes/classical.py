@@ -1,9 +1,10 @@
 """Score the classical methods on the test sets, beside Table II of the paper and the authors' own maps.
 
-    python recipes/classical.py DATA
+    python recipes/classical.py DATA [METHOD ...]
 
 DATA holds ecssd_dev, pascal_s_dev and sod_dev with images/, masks/ and, for some methods, published_maps/. Writes
-recipes/results/classical.json, and prints it as a Markdown table.
+recipes/results/classical.json, and prints it as a Markdown table. Where methods are named, the rows of the others
+stay as they are.
 """
 
 import json
@@ -37,8 +38,9 @@ TABLE_2 = {
 
 def main() -> None:
     """Predict, score, write, print."""
-    data = Path(sys.argv[1])
-    results = {f"{name} {folder}": scored(name, data / folder) for name in METHODS for folder in SETS}
+    data, names = Path(sys.argv[1]), sys.argv[2:] or list(METHODS)
+    results = json.loads(RESULT.read_text(encoding="utf-8"))["results"] if RESULT.exists() else {}
+    results |= {f"{name} {folder}": scored(name, data / folder) for name in names for folder in SETS}
     content = {"command": "python recipes/classical.py DATA", "results": results}
     write_atomic(RESULT, (json.dumps(content, indent=1) + "\n").encode())
     print(markdown(), end="")
