@@ -187,7 +187,7 @@ class Labelling:
     def _first_fit(self, features: Features) -> ActivationNetwork:
         """The blocks fitted by Eq. 4."""
         options, seed = self.config.stage1, self.config.seed
-        network = activation_network(features, options, seed=seed)
+        network = self._on_device(activation_network(features, options, seed=seed))
         return fit(
             network,
             features,
@@ -203,7 +203,9 @@ class Labelling:
     def _round(self, number: int, features: Features, before: Fitted | Detector) -> ActivationNetwork:
         """Fresh blocks fitted on the labels that the ones before, or the teacher, give."""
         options, seed = self.config.stage1, self.config.seed
-        network = activation_network(features, options, seed=seed + number, boundary="affine")
+        network = self._on_device(
+            activation_network(features, options, seed=seed + number, boundary="affine")
+        )
         file = self.cache / f"round-{number}.npy"
         if not _whole(file):
             with torch.inference_mode():
@@ -222,6 +224,11 @@ class Labelling:
             quiet=self.quiet,
             stopwatch=self.stopwatch,
         )
+
+    def _on_device(self, network: ActivationNetwork) -> ActivationNetwork:
+        """The blocks where the features come, so that they can be asked before they are fitted."""
+        self.fabric.to_device(network)
+        return network
 
     def _write_round_labels(
         self, file: Path, source: Fitted | Detector, size: tuple[int, int], phase: str

@@ -145,4 +145,4 @@ def _features(detector: DetectorNetwork, example: Example, side: int, fabric: Fa
     square = resize_photo(example.picture, (side, side))
     with torch.inference_mode(), fabric.autocast():
         deepest = detector.encoder(to_batch(square[None], fabric.device))[-1]
-    return pooled(deepest.float())[0].double().cpu().numpy()
+    return pooled(deepest.float())[0].cpu().double().numpy()

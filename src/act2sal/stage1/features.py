@@ -239,7 +239,7 @@ def channel_deviation(features: Features, indices: Sequence[int]) -> list[Tensor
     with torch.no_grad():
         for start in range(0, len(indices), BATCH):
             for total, level in zip(sums, features.read(indices[start : start + BATCH]), strict=True):
-                wide = level.double().cpu()
+                wide = level.cpu().double()  # in this order, as not every device has float64
                 total[0] += torch.tensor(float(wide[:, 0].numel()))
                 total[1] += wide.sum(dim=(0, 2, 3))
                 total[2] += wide.square().sum(dim=(0, 2, 3))
