@@ -59,6 +59,7 @@ LAYERS = {
         "regions",
         "rivals",
         "synced_norm",
+        "texture",
         "thresholds",
         "training_state",
         "upsampling",

@@ -346,6 +346,36 @@ def separation_loss(theta: Tensor, alpha: float = 0.1, keep: Tensor | None = Non
     return 1 - (gain * keep).sum() / keep.sum().clamp_min(1)
 
 
+def distance_loss(theta: Tensor, exponent: float, keep: Tensor | None = None) -> Tensor:
+    """Distance from the boundary with an exponent in place of Eq. 4 (A2S-v2): `2^-k - mean |sigmoid(theta) - .5|^k`.
+
+    Args:
+        theta: (B, 1, h, w) float logits, signed or not.
+        exponent: k; 2 pushes the decided pixels, 1 all pixels alike.
+        keep: (B, 1, h, w) bool, the pixels that count; all of them if None.
+
+    Returns:
+        Scalar in [0, 2^-k]; 2^-k if nothing is kept.
+    """
+    gain = (torch.sigmoid(theta) - 0.5).abs() ** exponent
+    if keep is None:
+        return 0.5**exponent - gain.mean()
+    return 0.5**exponent - (gain * keep).sum() / keep.sum().clamp_min(1)
+
+
+def falling_exponent(epoch: int, epochs: int) -> float:
+    """The exponent of `distance_loss` in an epoch, counted from 0: `2^(1 - epoch / epochs)`, from 2 to 1 (A2S-v2)."""
+    return 2 ** (1 - epoch / epochs)
+
+
+def undecided_margin(epoch: int, epochs: int) -> float:
+    """Pixels with `|prob - 1/2|` below this do not count in an epoch, counted from 0: `.2 - .6 epoch / epochs`.
+
+    The curriculum of A2S-v3: from a third of the epochs on it is at most 0, and all pixels count.
+    """
+    return 0.2 - 0.6 * epoch / epochs
+
+
 def stage1_loss(
     activation: Activation,
     *,
@@ -353,6 +383,8 @@ def stage1_loss(
     weights: tuple[float, float, float, float] = (1.0, 0.1, 0.3, 0.5),
     drop: float = 0.5,
     auxiliary: bool = True,
+    exponent: float | None = None,
+    margin: float = 0.0,
     generator: torch.Generator,
 ) -> Tensor:
     """The loss of stage 1 (Eq. 4) on F and, with auxiliary supervision, on F_3, F_4, F_5.
@@ -363,6 +395,8 @@ def stage1_loss(
         weights: of F, F_3, F_4, F_5; the values are the official code's.
         drop: fraction of the pixels dropped at random, afresh for every map; 0 is row A2 of Table IV.
         auxiliary: whether the side maps count; False is row A1 of Table IV.
+        exponent: of `distance_loss`, which then takes the place of Eq. 4 (A2S-v2); None: Eq. 4.
+        margin: pixels with `|sigmoid(theta) - 1/2|` below this do not count (`undecided_margin`).
         generator: randomness of the dropped pixels, on any device: one on the CPU draws the same everywhere.
 
     Returns:
@@ -372,5 +406,11 @@ def stage1_loss(
     total = activation.theta.new_zeros(())
     for theta, weight in zip(maps, weights, strict=False):
         keep = sent(drop_pixels(theta.shape, drop, generator), theta.device) if drop > 0 else None
-        total = total + weight * separation_loss(theta, alpha, keep)
+        if margin > 0:
+            decided = (torch.sigmoid(theta.detach()) - 0.5).abs() >= margin
+            keep = decided if keep is None else keep & decided
+        if exponent is None:
+            total = total + weight * separation_loss(theta, alpha, keep)
+        else:
+            total = total + weight * distance_loss(theta, exponent, keep)
     return total

@@ -17,6 +17,7 @@ from act2sal.limits import broken_limit
 
 Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
 Threshold = Literal["half", "otsu", "mean", "median"]
+Distance = Literal["eq4", "falling"]
 Sign = Literal["area", "area_zero", "corners", "border"]
 Precision = Literal["auto", "float32", "bfloat16"]
 StoredPrecision = Literal["float16", "int8"]
@@ -71,6 +72,18 @@ class Stage1Config:
     that most corners or border pixels are not on."""
     alpha: float = 0.1
     """Weight of |D| beside |D|^2 (Eq. 4, Table V)."""
+    distance: Distance = "eq4"
+    """Distance from the boundary that is made large: Eq. 4, or |D|^k whose k falls from 2 to 1 over the epochs
+    (falling, A2S-v2)."""
+    curriculum: bool = False
+    """Leave undecided pixels out of the loss in the first third of the epochs (A2S-v3)."""
+    scale_consistency: float = 0.0
+    """Weight of the squared difference between the maps of a photo at two sizes (A2S-v2: 1); 0: one size."""
+    second_sizes: tuple[int, ...] = (-128, -64, 64, 128)
+    """Pixels added to the size, one of them drawn at each step, for the second view of --stage1.scale-consistency;
+    features of all these sizes are computed and stored."""
+    texture: float = 0.0
+    """Weight of texture matching along the contour (A2S-v2: 0.05)."""
     auxiliary: bool = True
     """Also separate F_3, F_4, F_5 (Table IV, A1: off)."""
     drop_pixels: float = 0.5

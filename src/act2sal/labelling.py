@@ -41,11 +41,14 @@ from act2sal.stage1 import (
     FrozenFeatures,
     LiveFeatures,
     PhotoSizeCues,
+    ResidentFeatures,
+    ResizedPhotos,
     activation_network,
     budget_in_bytes,
     clear_all_but_features,
     cue_logits,
     fit,
+    fit_in_memory,
     fit_on_labels,
 )
 from act2sal.stopwatch import OFF, Stopwatch, TimedPhotos
@@ -100,7 +103,7 @@ class Labelling:
             ConfigError: a teacher, but no round in which to learn from it.
         """
         encoder, features = self._features()
-        before = self.teacher or Fitted(self._first_fit(features), encoder, features)
+        before = self.teacher or Fitted(self._first_fit(encoder, features), encoder, features)
         for number in range(1, self.config.stage1.rounds + 1):
             before = Fitted(self._round(number, features, before), encoder, features)
         if isinstance(before, Detector):
@@ -169,22 +172,48 @@ class Labelling:
         return TimedPhotos(self.bank, self.stopwatch)
 
     def _features(self) -> tuple[Encoder, Features]:
-        options = self.config.stage1
-        encoder = initial_encoder(options, self.config)
+        encoder = initial_encoder(self.config.stage1, self.config)
         self.fabric.to_device(encoder)
         self.stopwatch.watch(encoder, "encoder")
-        if not _cachable(options):
-            return encoder, LiveFeatures(
-                encoder, self.timed_bank(), self.fabric.device, mirror=options.mirror
-            )
-        lap = self.stopwatch.lap()
-        features = _frozen_features(freeze(encoder), self)
-        budget = budget_in_bytes(self.config.cache_size, self.features) // parallel.world()
-        features.keep(self.features, budget, mirrored=options.flip or options.rounds > 0, quiet=self.quiet)
-        self.log({"stage": "features", "epoch": 0, **lap.row(), "device": str(self.fabric.device)})
-        return encoder, features
+        return encoder, self._features_of(encoder, self.timed_bank(), self.features)
 
-    def _first_fit(self, features: Features) -> ActivationNetwork:
+    def _features_of(self, encoder: Encoder, photos: PhotoSource, folder: Path) -> Features:
+        """Features of the photos; those of a frozen encoder are kept, on a GPU if they fit, else on disk."""
+        options = self.config.stage1
+        if not _cachable(options):
+            return LiveFeatures(encoder, photos, self.fabric.device, mirror=options.mirror)
+        lap = self.stopwatch.lap()
+        frozen = _frozen_features(freeze(encoder), photos, self)
+        mirrored = options.flip or options.rounds > 0
+        features: Features = frozen
+        if self._on_gpu(frozen, mirrored=mirrored):
+            features = ResidentFeatures(frozen, mirrored=mirrored, quiet=self.quiet)
+        else:
+            budget = budget_in_bytes(self.config.cache_size, folder) // parallel.world()
+            frozen.keep(folder, budget, mirrored=mirrored, quiet=self.quiet)
+        self.log({"stage": "features", "epoch": 0, **lap.row(), "device": str(self.fabric.device)})
+        return features
+
+    def _on_gpu(self, features: FrozenFeatures, *, mirrored: bool) -> bool:
+        """Whether there is a GPU in whose memory the features fit."""
+        if self.fabric.device.type != "cuda":
+            return False
+        free, _ = torch.cuda.mem_get_info(self.fabric.device)
+        return fit_in_memory(features, mirrored=mirrored, free=free)
+
+    def _second_views(self, encoder: Encoder) -> list[Features]:
+        """Features of the photos at the other sizes of `scale_consistency`; none where it is off."""
+        options = self.config.stage1
+        if options.scale_consistency == 0:
+            return []
+        found = []
+        for change in options.second_sizes:
+            side = self.bank.size + change
+            folder = self.features.with_name(f"{self.features.name}-{side}")
+            found.append(self._features_of(encoder, ResizedPhotos(self.timed_bank(), side), folder))
+        return found
+
+    def _first_fit(self, encoder: Encoder, features: Features) -> ActivationNetwork:
         """The blocks fitted by Eq. 4."""
         options, seed = self.config.stage1, self.config.seed
         network = self._on_device(activation_network(features, options, seed=seed))
@@ -196,6 +225,8 @@ class Labelling:
             fabric=self.fabric,
             state=TrainingState(self.checkpoints / "stage1.pt"),
             log=self.log,
+            others=self._second_views(encoder),
+            photos=self.bank,
             quiet=self.quiet,
             stopwatch=self.stopwatch,
         )
@@ -403,15 +434,15 @@ def _fitted_by(run: Path, labelling: Labelling) -> Fitted:
     labelling.fabric.to_device(freeze(encoder))
     labelling.fabric.to_device(network)
     if _cachable(labelling.config.stage1):
-        return Fitted(network, encoder, _frozen_features(encoder, labelling))
+        return Fitted(network, encoder, _frozen_features(encoder, labelling.timed_bank(), labelling))
     return Fitted(network, encoder, LiveFeatures(encoder, labelling.bank, labelling.fabric.device))
 
 
-def _frozen_features(encoder: Encoder, labelling: Labelling) -> FrozenFeatures:
+def _frozen_features(encoder: Encoder, photos: PhotoSource, labelling: Labelling) -> FrozenFeatures:
     options = labelling.config.stage1
     return FrozenFeatures(
         encoder,
-        labelling.timed_bank(),
+        photos,
         fabric=labelling.fabric,
         precision=options.precision,
         mirror=options.mirror,

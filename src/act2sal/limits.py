@@ -1,5 +1,6 @@
 """The values that options can take, so that a run is refused at its start and not after hours."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,8 @@ LIMITS: dict[str, Limit] = {
     **{f"{stage}.{name}": limit for stage in ("stage1", "stage2") for name, limit in _OF_BOTH_STAGES.items()},
     "stage1.channels": _at_least(1),
     "stage1.alpha": _at_least(0),
+    "stage1.scale_consistency": _at_least(0),
+    "stage1.texture": _at_least(0),
     "stage1.drop_pixels": _PART,
     "stage1.rounds": _at_least(0),
     "stage1.round_epochs": _at_least(1),
@@ -94,6 +97,11 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
         return (
             "generations above 1 need stage1.rounds of 1 or more, in which stage 1 learns from the detector"
         )
+    stage1 = options["stage1"]
+    if stage1["scale_consistency"] > 0:
+        smallest = (stage1["size"] or options["size"]) + min(stage1["second_sizes"], default=-math.inf)
+        if smallest < SMALLEST_SIZE:
+            return f"stage1.second_sizes must name sizes of {SMALLEST_SIZE} pixels or more, not {smallest}"
     processes = options["devices"] * options["num_nodes"]
     for stage in ("stage1", "stage2"):
         size = options[stage]["batch_size"]

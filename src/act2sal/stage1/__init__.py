@@ -4,7 +4,9 @@ from act2sal.stage1.cues import PhotoSizeCues, cue_logits
 from act2sal.stage1.feature_cache import FOLDER, budget_in_bytes, clear_all_but_features
 from act2sal.stage1.features import Features, FrozenFeatures, LiveFeatures
 from act2sal.stage1.fit import activation_network, fit
+from act2sal.stage1.resident_features import ResidentFeatures, fit_in_memory
 from act2sal.stage1.self_training import fit_on_labels
+from act2sal.stage1.views import ResizedPhotos
 
 __all__ = [
     "FOLDER",
@@ -12,10 +14,13 @@ __all__ = [
     "FrozenFeatures",
     "LiveFeatures",
     "PhotoSizeCues",
+    "ResidentFeatures",
+    "ResizedPhotos",
     "activation_network",
     "budget_in_bytes",
     "clear_all_but_features",
     "cue_logits",
     "fit",
+    "fit_in_memory",
     "fit_on_labels",
 ]

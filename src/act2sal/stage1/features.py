@@ -101,7 +101,7 @@ class LiveFeatures(Features):
         """See `Features.levels`; with gradients where the encoder has them."""
         assert fetched.tensors is not None
         levels = self.encoder(to_batch(fetched.tensors[PHOTOS], self.device))[2:]
-        return levels if self.mirror == "photos" else _flipped(levels, fetched.mirrored)
+        return levels if self.mirror == "photos" else flipped(levels, fetched.mirrored)
 
 
 class FrozenFeatures(Features):
@@ -221,12 +221,19 @@ class FrozenFeatures(Features):
     def _store(self, key: tuple[int, bool], entry: dict[str, Tensor]) -> bool:
         return self._cache is not None and key in self._names and self._cache.write(self._names[key], entry)
 
-    def _computed(self, keys: Sequence[tuple[int, bool]]) -> list[dict[str, Tensor]]:
-        """What is to be stored of these photos, on the CPU."""
-        squares = _squares(self.photos, [index for index, _ in keys], [side for _, side in keys])
+    def squares(self, keys: Sequence[tuple[int, bool]]) -> NDArray[np.uint8]:
+        """Photos (B, S, S, 3) uint8 by index, some of them mirrored."""
+        return _squares(self.photos, [index for index, _ in keys], [side for _, side in keys])
+
+    def encoded(self, squares: NDArray[np.uint8]) -> dict[str, Tensor]:
+        """What is to be stored of photos (B, S, S, 3) uint8: tensors (B, ...) on the device."""
         with torch.no_grad(), self.fabric.autocast():
             levels = self.encoder(to_batch(torch.from_numpy(squares), self.fabric.device))[2:]
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in packed(levels, self.precision).items()}
+        return packed(levels, self.precision)
+
+    def _computed(self, keys: Sequence[tuple[int, bool]]) -> list[dict[str, Tensor]]:
+        """What is to be stored of these photos, on the CPU."""
+        tensors = {n: t.cpu().contiguous() for n, t in self.encoded(self.squares(keys)).items()}
         return [{name: tensor[place] for name, tensor in tensors.items()} for place in range(len(keys))]
 
 
@@ -268,7 +275,8 @@ def _squares(photos: PhotoSource, indices: Sequence[int], mirrored: Sequence[boo
     return stack_mirrored((photos[index] for index in indices), mirrored)
 
 
-def _flipped(levels: list[Tensor], mirrored: Tensor | None) -> list[Tensor]:
+def flipped(levels: list[Tensor], mirrored: Tensor | None) -> list[Tensor]:
+    """Features, each (B, C, h, w), those of some photos mirrored left to right; mirrored: (B,) bool or None."""
     if mirrored is None:
         return levels
     flags = sent(mirrored, levels[0].device)

@@ -1,20 +1,34 @@
 """The training loop of stage 1 and the cues it ends with (Eq. 1-5)."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from act2sal import parallel, progress
-from act2sal.activation import Activation, ActivationNetwork, BoundaryKind, stage1_loss
+from act2sal.activation import (
+    Activation,
+    ActivationNetwork,
+    BoundaryKind,
+    falling_exponent,
+    stage1_loss,
+    undecided_margin,
+)
 from act2sal.config import Stage1Config
 from act2sal.detector import resize
 from act2sal.encoders import Encoder, freeze
 from act2sal.gradient_step import gradient_step
+from act2sal.images import resize_photo
+from act2sal.losses import scale_consistency_loss
+from act2sal.photo_batches import PhotoSource, to_batch
 from act2sal.prefetch import prefetched
-from act2sal.stage1.features import Features, Fetched, LiveFeatures, channel_deviation
+from act2sal.stage1.features import Features, LiveFeatures, channel_deviation
+from act2sal.stage1.views import QUARTER, Views, views
 from act2sal.stopwatch import OFF, Stopwatch
 from act2sal.synced_norm import synced
+from act2sal.texture import texture_loss
 from act2sal.training_state import (
     EpochLog,
     TrainingState,
@@ -68,6 +82,8 @@ def fit(
     fabric: Fabric,
     state: TrainingState,
     log: EpochLog,
+    others: Sequence[Features] = (),
+    photos: PhotoSource | None = None,
     quiet: bool = False,
     stopwatch: Stopwatch = OFF,
 ) -> ActivationNetwork:
@@ -77,6 +93,9 @@ def fit(
 
     Goes on from `state` where it holds finished epochs; `log` gets one row per epoch. The result depends on
     photos, config and seed alone, interrupted or not.
+
+    `others` are the features of the same photos at other sizes, which `config.scale_consistency` wants, `photos` the
+    square photos, which `config.texture` wants.
 
     Differs: with `config.mirror` = "features" the features are mirrored themselves, where the paper mirrors the photo
     before the encoder.
@@ -100,12 +119,16 @@ def fit(
     trained, optimizer = fabric.setup(synced(modules), optimizer)
     first = state.restore(trained, optimizer)
     trained.train()
+    quarters = _quarters(photos) if config.texture > 0 else None
     for epoch in range(first, config.epochs):
         lap = stopwatch.lap()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.lr, epoch, config.milestones)
         generator = own_generator(seed, epoch)
-        loss = _epoch(trained, features, config, optimizer, fabric, generator, epoch, quiet, stopwatch)
+        cut = own_batches(len(features), config.batch_size, generator)
+        flips = [flip_flags(len(indices), generator) if config.flip else None for indices in cut]
+        ahead = views(features, others, quarters, cut, flips, generator, fabric.device)
+        loss = _epoch(trained, ahead, len(cut), config, optimizer, fabric, generator, epoch, quiet, stopwatch)
         log({"stage": "stage1", "epoch": epoch + 1, "loss": loss, **lap.row()})
         state.save(epoch + 1, trained, optimizer)
     if isinstance(features, LiveFeatures):
@@ -116,12 +139,24 @@ def fit(
 class _Trained(torch.nn.ModuleList):
     """All that `fit` trains: the activation network, and behind it an encoder that is trained along."""
 
-    def forward(self, features: Features, batch: Fetched, stopwatch: Stopwatch) -> Activation:
-        """The blocks compute in the precision of the fabric, the encoder in its own."""
+    def forward(self, seen: Views, stopwatch: Stopwatch) -> list[Activation]:
+        """One activation for each size of the photos; the blocks compute in the precision of the fabric, the encoder
+        in its own."""
         device = next(self.parameters()).device.type
-        with stopwatch.part("waiting"), torch.autocast(device, enabled=False):
-            encoded = features.levels(batch)
-        return self[0](encoded)
+        activations = []
+        for source, fetched in zip(seen.sources, seen.fetched, strict=True):
+            with stopwatch.part("waiting"), torch.autocast(device, enabled=False):
+                encoded = source.levels(fetched)
+            activations.append(self[0](encoded))
+        return activations
+
+
+def _quarters(photos: PhotoSource | None) -> PhotoSource:
+    """The photos at a quarter of their size, all of them in memory: 19 KB each at 320 pixels."""
+    if photos is None:
+        raise ValueError("texture matching needs the photos")
+    side = photos[0].shape[0] // QUARTER
+    return [resize_photo(photos[index], (side, side)) for index in range(len(photos))]
 
 
 def _prepared(encoder: Encoder, config: Stage1Config) -> Encoder:
@@ -132,7 +167,8 @@ def _prepared(encoder: Encoder, config: Stage1Config) -> Encoder:
 
 def _epoch(
     trained: torch.nn.Module,
-    features: Features,
+    ahead: Iterable[Views],
+    steps: int,
     config: Stage1Config,
     optimizer: torch.optim.Optimizer,
     fabric: Fabric,
@@ -143,14 +179,13 @@ def _epoch(
 ) -> float:
     """One pass over the photos; returns the mean loss."""
     total = torch.zeros((), device=fabric.device)
-    cut = own_batches(len(features), config.batch_size, generator)
-    flips = [flip_flags(len(indices), generator) if config.flip else None for indices in cut]
-    fetched = prefetched(map(features.fetch, cut, flips))
-    with progress.bar(f"stage 1, epoch {epoch + 1}/{config.epochs}", total=len(cut), quiet=quiet) as advance:
-        for batch in stopwatch.each("waiting", fetched):
-            total += _step(trained, features, batch, config, optimizer, fabric, generator, stopwatch)
+    with progress.bar(f"stage 1, epoch {epoch + 1}/{config.epochs}", total=steps, quiet=quiet) as advance:
+        for seen in stopwatch.each("waiting", prefetched(ahead)):
+            with stopwatch.part("heads"):
+                loss = _loss(trained(seen, stopwatch), seen.colours, config, epoch, generator)
+            total += gradient_step(loss, optimizer, fabric, stopwatch)
             advance()
-    mean = float(parallel.averaged(total)) / len(cut)
+    mean = float(parallel.averaged(total)) / steps
     if not np.isfinite(mean):
         raise FloatingPointError(
             f"the loss of stage 1 is {mean} in epoch {epoch + 1}; a lower stage1.lr may help"
@@ -158,29 +193,39 @@ def _epoch(
     return mean
 
 
-def _step(
-    trained: torch.nn.Module,
-    features: Features,
-    batch: Fetched,
+def _loss(
+    activations: Sequence[Activation],
+    colours: Tensor | None,
     config: Stage1Config,
-    optimizer: torch.optim.Optimizer,
-    fabric: Fabric,
+    epoch: int,
     generator: torch.Generator,
-    stopwatch: Stopwatch,
 ) -> Tensor:
-    """The loss, detached; nothing waits for a GPU."""
-    with stopwatch.part("heads"):
-        activation = trained(features, batch, stopwatch)
-        if config.loss_at_photo_size:
-            activation = enlarged(activation)
-        loss = stage1_loss(
+    """The loss of one or two views of a batch, a scalar.
+
+    Differs: what two views have to agree on are the maps before the sign of Eq. 5; in A2S-v2 each has its own.
+    """
+    if config.loss_at_photo_size:
+        activations = [enlarged(activation) for activation in activations]
+    falling = config.distance == "falling"
+    total = activations[0].theta.new_zeros(())
+    for activation in activations:
+        total = total + stage1_loss(
             activation,
             alpha=config.alpha,
             drop=config.drop_pixels,
             auxiliary=config.auxiliary,
+            exponent=falling_exponent(epoch, config.epochs) if falling else None,
+            margin=undecided_margin(epoch, config.epochs) if config.curriculum else 0.0,
             generator=generator,
         )
-    return gradient_step(loss, optimizer, fabric, stopwatch)
+    probs = [torch.sigmoid(activation.theta) for activation in activations]
+    if colours is not None:
+        photos = to_batch(colours, total.device)
+        small = (resize(prob, photos.shape[-2:]) for prob in probs)
+        total = total + config.texture * sum(texture_loss(prob, photos) for prob in small)
+    if len(probs) > 1:
+        total = total + config.scale_consistency * scale_consistency_loss(probs[0].detach(), probs[1])
+    return total
 
 
 def enlarged(activation: Activation) -> Activation:
