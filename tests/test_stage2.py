@@ -190,7 +190,7 @@ def test_encoder_and_decoder_have_their_own_rates(optimizer: Optimizer) -> None:
     assert all(g["weight_decay"] == 3e-4 for g in (encoder, decoder))
     if optimizer == "sgd":
         assert all(g["momentum"] == 0.8 and g["nesterov"] for g in (encoder, decoder))
-    set_rates(built, 0.02, config)
+    set_rates(built, 0.02, config, epoch=0)
     assert (encoder["lr"], decoder["lr"]) == pytest.approx((0.002, 0.02))
 
 

@@ -198,6 +198,17 @@ class Stage2Config:
     it, drawn afresh every epoch; 1: whole photos, as in the paper."""
     view: int | None = None
     """Side, in pixels, to which windows are resized; None: the size."""
+    view_sides: tuple[int, ...] = ()
+    """Sides, in pixels, one of which is drawn for each batch in place of the view (multi-scale training)."""
+    scale_consistency: float = 0.0
+    """Weight of the squared difference between the maps of a photo at two sizes (A2S-v3); 0: one size."""
+    second_sizes: tuple[int, ...] = (-128, -64, 64, 128)
+    """Pixels added to the view, one of them drawn for each batch, for the second map of the consistency."""
+    average: float = 0.0
+    """Decay of a moving average of the weights, taken after every step, which is the detector in the end; 0: the
+    weights of the last step."""
+    frozen_epochs: int = 0
+    """First epochs in which the encoder's weights stay as they are (A2S-v3: 1)."""
     jitter: float = 0.0
     """Random change of saturation, contrast and brightness, as a share, drawn afresh every epoch. Paper: 0."""
     compile: bool = False

@@ -1,6 +1,5 @@
 """The values that options can take, so that a run is refused at its start and not after hours."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +76,12 @@ LIMITS: dict[str, Limit] = {
     "stage2.hma_momentum": _SHARE,
     "stage2.crop": Limit(lambda share: 0 < share <= 1, "more than 0 and at most 1"),
     "stage2.view": _at_least(SMALLEST_SIZE),
+    "stage2.view_sides": Limit(
+        lambda sides: min(sides, default=SMALLEST_SIZE) >= SMALLEST_SIZE, f"{SMALLEST_SIZE} or more each"
+    ),
+    "stage2.scale_consistency": _at_least(0),
+    "stage2.average": _PART,
+    "stage2.frozen_epochs": _at_least(0),
     "stage2.jitter": _SHARE,
 }
 """By the name of the option as in a TOML file; an option that is None is not checked."""
@@ -97,11 +102,13 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
         return (
             "generations above 1 need stage1.rounds of 1 or more, in which stage 1 learns from the detector"
         )
-    stage1 = options["stage1"]
-    if stage1["scale_consistency"] > 0:
-        smallest = (stage1["size"] or options["size"]) + min(stage1["second_sizes"], default=-math.inf)
-        if smallest < SMALLEST_SIZE:
-            return f"stage1.second_sizes must name sizes of {SMALLEST_SIZE} pixels or more, not {smallest}"
+    for stage in ("stage1", "stage2"):
+        changes = options[stage]["second_sizes"]
+        smallest = _smallest_side(options, stage) + min(changes, default=0)
+        if options[stage]["scale_consistency"] > 0 and (not changes or smallest < SMALLEST_SIZE):
+            return (
+                f"{stage}.second_sizes must lead to sizes of {SMALLEST_SIZE} pixels or more, not {smallest}"
+            )
     processes = options["devices"] * options["num_nodes"]
     for stage in ("stage1", "stage2"):
         size = options[stage]["batch_size"]
@@ -114,3 +121,10 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
     if not stage2["loss_bce"] + stage2["loss_ssim"] + stage2["loss_iou"] > 0:
         return "stage2.loss_bce, loss_ssim and loss_iou cannot all be 0"
     return None
+
+
+def _smallest_side(options: Mapping[str, Any], stage: str) -> int:
+    """Of what a stage's networks see, in pixels."""
+    own = options[stage]
+    side = own.get("view") or own["size"] or options["size"]
+    return min(own.get("view_sides") or (side,))

@@ -10,13 +10,14 @@ from typing import cast
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from act2sal import parallel, progress
 from act2sal.config import LabelConfig, Stage2Config
 from act2sal.cpu_gradients import with_fast_gradients
-from act2sal.detector import DetectorNetwork
+from act2sal.detector import DetectorNetwork, resize
 from act2sal.gradient_step import gradient_step
-from act2sal.losses import detector_loss
+from act2sal.losses import detector_loss, scale_consistency_loss
 from act2sal.photo_batches import PhotoSource, stack, stack_mirrored, unit_range
 from act2sal.prefetch import LateWrites, pinned, prefetched
 from act2sal.pseudo_labels import refine_prob
@@ -53,6 +54,8 @@ class Drawn:
     mirrored: Tensor
     windows: list[tuple[int, int, int, int]] | None
     colours: Tensor | None
+    side: int
+    second: int | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Batch:
     """Photos and labels as the network sees them, some of them mirrored.
 
     photos: (B, 3, V, V) float32 in [0, 1]; labels: (B, 1, S, S) float32 in [0, 1]; mirrored: (B,) bool; windows: of
-    the labels, what the photos show, None where that is all of them and V is S.
+    the labels, what the photos show, None where that is all of them and V is S; second: (B, 3, W, W), the photos at
+    another size, or None.
     """
 
     indices: Sequence[int]
@@ -68,6 +72,7 @@ class Batch:
     labels: Tensor
     mirrored: Tensor
     windows: list[tuple[int, int, int, int]] | None
+    second: Tensor | None
 
     @property
     def targets(self) -> Tensor:
@@ -116,33 +121,48 @@ class Stage2:
         synced(detector).to(memory_format=torch.channels_last)
         if self.fabric.device.type == "cpu":
             with_fast_gradients(detector)
+        average = moving_average(detector, self.config.average) if self.config.average > 0 else None
         self.stopwatch.watch(detector.encoder, "encoder")
         trained = (
             cast(nn.Module, torch.compile(detector, backend=COMPILER)) if self.config.compile else detector
         )
         network, optimizer = self.fabric.setup(trained, make_optimizer(detector, self.config))
-        first = state.restore(network, optimizer)
+        if average is not None:
+            self.fabric.to_device(average)
+        first = state.restore(network, optimizer, average)
         bank = LabelBank(self.bank_folder, epoch=first)
         if first:
             on_epoch(bank)  # a process that was killed may not have come to it
         network.train()
         for epoch in range(first, self.config.epochs):
             lap = self.stopwatch.lap()
-            loss, change = self._epoch(network, optimizer, bank, epoch, quiet)
+            followed = (detector, average) if average is not None else None
+            loss, change = self._epoch(network, optimizer, bank, epoch, quiet, followed)
             row: LogRow = {"stage": "stage2", "epoch": epoch + 1, "loss": loss, "label_change": change}
             log({**row, **lap.row()})
             bank.finish()
             parallel.barrier()
-            state.save(epoch + 1, network, optimizer)
+            state.save(epoch + 1, network, optimizer, average)
             parallel.barrier()
             bank.commit()
             on_epoch(bank)
+        if average is not None:
+            detector.load_state_dict(average.module.state_dict())
         return detector.eval()
 
     def _epoch(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, bank: LabelBank, epoch: int, quiet: bool
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        bank: LabelBank,
+        epoch: int,
+        quiet: bool,
+        followed: tuple[nn.Module, AveragedModel] | None,
     ) -> tuple[float, float]:
-        """One pass over the photos; the mean loss and the mean absolute change of a label's pixel."""
+        """One pass over the photos; the mean loss and the mean absolute change of a label's pixel.
+
+        followed: a module and the moving average that follows it.
+        """
         config = self.config
         generator = own_generator(self.seed, epoch)
         cut = own_batches(len(self.photos), config.batch_size, generator)
@@ -153,8 +173,10 @@ class Stage2:
             drawn = prefetched(self._drawn(bank, cut, generator))
             for step, one in enumerate(self.stopwatch.each("waiting", drawn)):
                 batch = self._batch(one)
-                set_rates(optimizer, rate_at(config, epoch, (step + 0.5) / len(cut)), config)
+                set_rates(optimizer, rate_at(config, epoch, (step + 0.5) / len(cut)), config, epoch)
                 loss, logits = self._step(network, optimizer, batch)
+                if followed is not None:
+                    followed[1].update_parameters(followed[0])
                 total += torch.stack([loss, self._rectify(late, batch, logits, epoch)])
                 advance()
             late.flush()
@@ -170,7 +192,6 @@ class Stage2:
         """What each batch shows; the only one to draw from `generator`, and runs ahead of the steps."""
         options, device, side = self.config, self.fabric.device, bank.shape[-1]
         once = flip_flags(len(self.photos), own_generator(self.seed, -1))
-        windowed = options.crop < 1 or (options.view or side) != side
         for indices in cut:
             mirrored = once[indices] if options.flip_once else flip_flags(len(indices), generator)
             if not options.flip:
@@ -178,12 +199,16 @@ class Stage2:
             flags = mirrored.tolist()
             shown = stack_mirrored((self.photos[index] for index in indices), flags)
             targets = stack_mirrored(bank.read(indices)[:, 0].numpy(), flags)
+            view = _drawn_from(options.view_sides, generator) or options.view or side
+            windowed = options.crop < 1 or view != side
             windows = draw_windows(targets, options.crop, generator) if windowed else None
             colours = draw_colours(len(indices), options.jitter, generator) if options.jitter > 0 else None
             colours = None if colours is None else pinned(colours, device)
             photos = pinned(torch.from_numpy(shown), device).permute(0, 3, 1, 2)
             labels = pinned(torch.from_numpy(targets), device)[:, None]
-            yield Drawn(indices, photos, labels, pinned(mirrored, device), windows, colours)
+            change = _drawn_from(options.second_sizes, generator) if options.scale_consistency > 0 else None
+            second = None if change is None else view + change
+            yield Drawn(indices, photos, labels, pinned(mirrored, device), windows, colours, view, second)
 
     def _batch(self, drawn: Drawn) -> Batch:
         """The batch on the device, as its windows and colours show it."""
@@ -191,11 +216,12 @@ class Stage2:
         photos = unit_range(drawn.photos.to(device, non_blocking=True))
         labels = unit_range(drawn.labels.to(device, non_blocking=True))
         if drawn.windows is not None:
-            photos = look_through(photos, drawn.windows, self.config.view or photos.shape[-1])
+            photos = look_through(photos, drawn.windows, drawn.side)
         if drawn.colours is not None:
             photos = change_colours(photos, drawn.colours.to(device, non_blocking=True))
         mirrored = drawn.mirrored.to(device, non_blocking=True)
-        return Batch(drawn.indices, photos, labels, mirrored, drawn.windows)
+        second = None if drawn.second is None else resize(photos, (drawn.second, drawn.second))
+        return Batch(drawn.indices, photos, labels, mirrored, drawn.windows, second)
 
     def _step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
@@ -212,7 +238,17 @@ class Stage2:
                 ssim=self.config.loss_ssim,
                 iou=self.config.loss_iou,
             )
+            if batch.second is not None:
+                loss = loss + self.config.scale_consistency * self._disagreement(
+                    network, batch.second, logits
+                )
         return gradient_step(loss, optimizer, self.fabric, self.stopwatch), logits.detach()
+
+    def _disagreement(self, network: nn.Module, photos: Tensor, logits: Tensor) -> Tensor:
+        """Squared difference of the maps of `photos`, at a second size, from those of `logits`, which are given."""
+        with self.fabric.autocast():
+            second = network(photos.contiguous(memory_format=torch.channels_last))
+        return scale_consistency_loss(torch.sigmoid(logits.detach()), torch.sigmoid(second.float()))
 
     def _rectify(self, late: LateWrites, batch: Batch, logits: Tensor, epoch: int) -> Tensor:
         """Write the labels of the next epoch (Eq. 13, or HMA); the mean absolute change, a scalar."""
@@ -269,7 +305,18 @@ def rate_at(config: Stage2Config, epoch: int, share: float) -> float:
     return learning_rate(config.lr, epoch, config.milestones)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, rate: float, config: Stage2Config) -> None:
-    """Give the groups of `make_optimizer` their rates, the decoder's being `rate`."""
-    for group, factor in zip(optimizer.param_groups, (config.encoder_lr_factor, 1.0), strict=True):
+def set_rates(optimizer: torch.optim.Optimizer, rate: float, config: Stage2Config, epoch: int) -> None:
+    """Give the groups of `make_optimizer` their rates in an epoch, counted from 0, the decoder's being `rate`."""
+    of_encoder = 0.0 if epoch < config.frozen_epochs else config.encoder_lr_factor
+    for group, factor in zip(optimizer.param_groups, (of_encoder, 1.0), strict=True):
         group["lr"] = rate * factor
+
+
+def moving_average(detector: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a detector that follows its weights and statistics: `decay` of itself at every step."""
+    return AveragedModel(detector, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _drawn_from(values: Sequence[int], generator: torch.Generator) -> int | None:
+    """One of the values; None, and nothing drawn, where there are none."""
+    return values[int(torch.randint(len(values), (1,), generator=generator))] if values else None

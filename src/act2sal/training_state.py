@@ -53,10 +53,17 @@ class TrainingState:
         """The file of the epoch before."""
         return self.path.with_suffix(f".previous{self.path.suffix}")
 
-    def save(self, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self,
+        epoch: int,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: nn.Module | None = None,
+    ) -> None:
         """Record that `epoch` epochs are finished, with the weights and the optimiser as they are now.
 
-        Of several processes, all of which hold the same, the leader alone writes.
+        `average` is a moving average of the weights, where there is one. Of several processes, all of which hold the
+        same, the leader alone writes.
 
         Raises:
             FloatingPointError: a weight is not finite; the files stay as they are.
@@ -69,7 +76,10 @@ class TrainingState:
             message = f"the weights of {self.path.stem} are no longer finite after epoch {epoch}"
             raise FloatingPointError(f"{message}; a lower learning rate may help")
         content = io.BytesIO()
-        torch.save({"epoch": epoch, "network": weights, "optimizer": optimizer.state_dict()}, content)
+        held = {"epoch": epoch, "network": weights, "optimizer": optimizer.state_dict()}
+        if average is not None:
+            held["average"] = average.state_dict()
+        torch.save(held, content)
         with naming(self.path), written_whole(self.path) as temporary:
             temporary.write_bytes(content.getvalue())
             if self.path.is_file():
@@ -79,7 +89,9 @@ class TrainingState:
         """Whether there is an epoch to go on from; damaged files are put aside as in `restore`."""
         return self._newest() is not None
 
-    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    def restore(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
+    ) -> int:
         """Put back what was saved last; returns the number of finished epochs, 0 where nothing was saved.
 
         A file that is damaged, or whose epoch does not pass `check`, is put aside and named in a warning, which says
@@ -90,6 +102,8 @@ class TrainingState:
             return 0
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
         return int(state["epoch"])
 
     def _newest(self) -> dict[str, Any] | None:
