@@ -214,8 +214,8 @@ class _Autocast(torch.autocast):
 
 
 @contextmanager
-def pretended_gpu() -> Iterator[Tally]:
-    """The device is there in the body and in threads that are started in it; not in other processes."""
+def pretended_gpu(*, free: int = 2**36) -> Iterator[Tally]:
+    """The device, with so many bytes free, is there in the body and in threads that are started in it."""
     run, enabled, tally = threading.Thread.run, torch.is_autocast_enabled, Tally()
 
     def watched_run(thread: threading.Thread) -> None:
@@ -225,6 +225,7 @@ def pretended_gpu() -> Iterator[Tally]:
     with pytest.MonkeyPatch.context() as patch, _watched(tally):
         for name, answer in _ANSWERS_OF_CUDA.items():
             patch.setattr(torch.cuda, name, answer)
+        patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free, 2**36))
         for check in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
             patch.setattr(torch.optim.Optimizer, check, lambda optimizer: None, raising=False)
         patch.setattr(torch, "autocast", _Autocast)

@@ -96,9 +96,11 @@ def changed(*, stage1: dict[str, Any] | None = None, stage2: dict[str, Any] | No
     return replace(tiny_config(stage1=stage1, stage2=stage2), device="cuda")
 
 
-def trained_on_gpu(photos: Path, run: Path, config: TrainConfig, **options: Any) -> Tally:
+def trained_on_gpu(
+    photos: Path, run: Path, config: TrainConfig, *, free: int = 2**36, **options: Any
+) -> Tally:
     """A whole training."""
-    with pretended_gpu() as tally:
+    with pretended_gpu(free=free) as tally:
         train(photos, run, config, quiet=True, **options)
     assert tally.operations > 1000
     assert (run / "detector.safetensors").is_file()
@@ -114,11 +116,17 @@ WAYS = {
     "two generations, int8": replace(
         changed(stage1={"precision": "int8", "mirror": "photos"}, stage2={"epochs": 2}), generations=2
     ),
-    "no room for features, float32": replace(changed(), cache_size=0.0, precision="float32"),
+    "float32": replace(changed(), precision="float32"),
     "encoder trained along": changed(stage1={"freeze_encoder": False}),
     "statistics drift": changed(stage1={"batchnorm_drift": True, "random_gain": True, "boundary": "db1"}),
     "HMA": changed(stage1={"boundary": "db4", "use_e3": False}, stage2={"rectifier": "hma", "crop": 0.5}),
     "views": changed(stage2={"view": 48, "crop": 0.5, "jitter": 0.2, "flip_once": True, "loss_ssim": 1.0}),
+    "A2S-v2 and v3": changed(
+        stage1={"distance": "falling", "curriculum": True, "scale_consistency": 1.0, "texture": 0.05}
+        | {"second_sizes": (-32, 32)},
+        stage2={"view_sides": (48, 64), "scale_consistency": 1.0, "second_sizes": (-16, 16), "average": 0.9}
+        | {"frozen_epochs": 1},
+    ),
     "two encoders": changed(stage1={"sign": "corners"}, stage2={"encoder": "test_resnet", "size": 96}),
 }
 
@@ -126,6 +134,14 @@ WAYS = {
 @pytest.mark.parametrize("name", WAYS)
 def test_every_way_to_train(name: str, scenes: Path, tmp_path: Path) -> None:
     trained_on_gpu(scenes / "photos", tmp_path / "run", WAYS[name])
+
+
+@pytest.mark.parametrize("cache_size", [None, 0.0], ids=["on disk", "nowhere"])
+def test_features_that_do_not_fit_on_the_device(
+    cache_size: float | None, scenes: Path, tmp_path: Path
+) -> None:
+    config = replace(changed(stage1={"precision": "int8"}, stage2={"epochs": 1}), cache_size=cache_size)
+    trained_on_gpu(scenes / "photos", tmp_path / "run", config, free=0)
 
 
 def test_compiled(scenes: Path, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
