@@ -67,6 +67,7 @@ FIRST_FITS: dict[str, Stage1Config] = {
     "MobileNetV2, A2S-v3": replace(MOBILE, **V3),
     "two rounds": replace(FIRST, **ROUNDS),
     "A2S-v3, two rounds": replace(FIRST, **V3, **ROUNDS),
+    "two trimmed rounds": replace(FIRST, **ROUNDS, round_trim=0.25),
 }
 """Stage 1 with one change each, on DenseNet-169 where nothing else is said."""
 
@@ -85,6 +86,7 @@ DETECTORS: dict[str, Stage2Config] = {
     "BCE and IoU": replace(STUDENT, loss_bce=1.0),
     "OLR": replace(STUDENT, rectifier="olr", rectify_warmup=4, rectify_lambda=0.7),
     "64 channels, stride 2": replace(STUDENT, channels=64, finest_stride=2),
+    "trimmed": replace(STUDENT, trim=0.15),
     "6 epochs": replace(STUDENT, epochs=6),
     "DenseNet-169": LARGE,
     "DenseNet-169, masks": LARGE,

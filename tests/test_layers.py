@@ -62,6 +62,7 @@ LAYERS = {
         "texture",
         "thresholds",
         "training_state",
+        "trimming",
         "upsampling",
         "views",
     },

@@ -25,6 +25,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "several sizes": {"view_sides": (32, 64)},
     "average": {"average": 0.5},
     "frozen epoch": {"frozen_epochs": 1},
+    "trimmed": {"trim": 0.5},
 }
 
 

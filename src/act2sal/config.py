@@ -109,6 +109,8 @@ class Stage1Config:
     """Rounds of self-training: the blocks are fitted again on the labels (Eq. 6) of the round before. Paper: 0."""
     round_epochs: int = 3
     """Passes over the photos in each round."""
+    round_trim: float = 0.0
+    """Share of each batch, those whose labels the blocks disagree with most, left out from the second pass on."""
     round_lr: float = 1e-3
     """Peak learning rate of AdamW in each round."""
     round_weight_decay: float = 1e-4
@@ -198,6 +200,8 @@ class Stage2Config:
     it, drawn afresh every epoch; 1: whole photos, as in the paper."""
     view: int | None = None
     """Side, in pixels, to which windows are resized; None: the size."""
+    trim: float = 0.0
+    """Share of each batch, those whose labels the detector disagrees with most, left out from the second epoch on."""
     view_sides: tuple[int, ...] = ()
     """Sides, in pixels, one of which is drawn for each batch in place of the view (multi-scale training)."""
     scale_consistency: float = 0.0

@@ -56,6 +56,7 @@ LIMITS: dict[str, Limit] = {
     "stage1.drop_pixels": _PART,
     "stage1.rounds": _at_least(0),
     "stage1.round_epochs": _at_least(1),
+    "stage1.round_trim": _PART,
     "stage1.round_lr": _POSITIVE,
     "stage1.round_weight_decay": _at_least(0),
     "labels.gt_prob": _between(0.5, 1, "between 0.5 and 1"),
@@ -76,6 +77,7 @@ LIMITS: dict[str, Limit] = {
     "stage2.hma_momentum": _SHARE,
     "stage2.crop": Limit(lambda share: 0 < share <= 1, "more than 0 and at most 1"),
     "stage2.view": _at_least(SMALLEST_SIZE),
+    "stage2.trim": _PART,
     "stage2.view_sides": Limit(
         lambda sides: min(sides, default=SMALLEST_SIZE) >= SMALLEST_SIZE, f"{SMALLEST_SIZE} or more each"
     ),

@@ -34,6 +34,7 @@ from act2sal.training_state import (
     own_batches,
     own_generator,
 )
+from act2sal.trimming import FIRST_EPOCH, kept
 from act2sal.views import change_colours, draw_colours, draw_windows, look_through, put_back
 
 COMPILER = "inductor"
@@ -174,7 +175,7 @@ class Stage2:
             for step, one in enumerate(self.stopwatch.each("waiting", drawn)):
                 batch = self._batch(one)
                 set_rates(optimizer, rate_at(config, epoch, (step + 0.5) / len(cut)), config, epoch)
-                loss, logits = self._step(network, optimizer, batch)
+                loss, logits = self._step(network, optimizer, batch, epoch)
                 if followed is not None:
                     followed[1].update_parameters(followed[0])
                 total += torch.stack([loss, self._rectify(late, batch, logits, epoch)])
@@ -224,16 +225,20 @@ class Stage2:
         return Batch(drawn.indices, photos, labels, mirrored, drawn.windows, second)
 
     def _step(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, epoch: int
     ) -> tuple[Tensor, Tensor]:
         """One step; the loss and the logits made before it, both detached."""
         with self.stopwatch.part("heads"):
             with self.fabric.autocast():
                 logits = network(batch.photos.contiguous(memory_format=torch.channels_last))
             logits = logits.float()
+            counted, targets = logits, batch.targets
+            if self.config.trim > 0 and epoch >= FIRST_EPOCH:
+                chosen = kept(torch.sigmoid(logits.detach()), targets, self.config.trim)
+                counted, targets = logits[chosen], targets[chosen]
             loss = detector_loss(
-                logits,
-                batch.targets,
+                counted,
+                targets,
                 bce=self.config.loss_bce,
                 ssim=self.config.loss_ssim,
                 iou=self.config.loss_iou,

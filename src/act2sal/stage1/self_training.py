@@ -32,6 +32,7 @@ from act2sal.training_state import (
     own_batches,
     own_generator,
 )
+from act2sal.trimming import FIRST_EPOCH, kept
 
 
 def fit_on_labels(
@@ -106,7 +107,8 @@ def _epoch(
             share = (epoch + (step + 0.5) / len(cut)) / config.round_epochs
             for group in optimizer.param_groups:
                 group["lr"] = one_cycle(share, config.round_lr)
-            total += _step(module, features, batch, target, optimizer, fabric, stopwatch)
+            trim = config.round_trim if epoch >= FIRST_EPOCH else 0.0
+            total += _step(module, features, batch, target, trim, optimizer, fabric, stopwatch)
             advance()
     mean = float(parallel.averaged(total)) / len(cut)
     if not math.isfinite(mean):
@@ -121,17 +123,22 @@ def _step(
     features: Features,
     batch: Fetched,
     target: Tensor,
+    trim: float,
     optimizer: torch.optim.Optimizer,
     fabric: Fabric,
     stopwatch: Stopwatch,
 ) -> Tensor:
-    """The loss, detached; nothing waits for a GPU. target: labels (B, 1, h, w) uint8 on the host."""
+    """The loss, detached; nothing waits for a GPU. target: labels (B, 1, h, w) uint8 on the host; trim: of `kept`."""
     with stopwatch.part("waiting"):
         encoded = features.levels(batch)
     with stopwatch.part("heads"):
         with fabric.autocast():
-            theta = module(encoded).theta
-        loss = label_loss(theta.float(), unit_range(target.to(fabric.device, non_blocking=True)))
+            theta = module(encoded).theta.float()
+        labels = unit_range(target.to(fabric.device, non_blocking=True))
+        if trim > 0:
+            chosen = kept(torch.sigmoid(theta.detach()), labels, trim)
+            theta, labels = theta[chosen], labels[chosen]
+        loss = label_loss(theta, labels)
     return gradient_step(loss, optimizer, fabric, stopwatch)
 
 
