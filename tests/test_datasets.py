@@ -46,10 +46,33 @@ def touch(root: Path, *relative: str) -> None:
 
 
 def test_photos_are_found_in_nested_folders_and_sorted(tmp_path: Path) -> None:
-    touch(tmp_path, "b.JPG", "a/z.png", "a/b/c.webp", "a.tiff", "c.Bmp", "d.jpeg", "e.tif")
+    touch(
+        tmp_path,
+        "b.JPG",
+        "a/z.png",
+        "a/b/c.webp",
+        "a.tiff",
+        "c.Bmp",
+        "d.jpeg",
+        "e.tif",
+        "f.gif",
+        "g.heic",
+        "h.avif",
+    )
     touch(tmp_path, "notes.txt", ".hidden.jpg", ".cache/x.jpg", "a/.DS_Store", "jpg")
     found = find_photos(tmp_path)
-    assert names(found) == ["a.tiff", "a/b/c.webp", "a/z.png", "b.JPG", "c.Bmp", "d.jpeg", "e.tif"]
+    assert names(found) == [
+        "a.tiff",
+        "a/b/c.webp",
+        "a/z.png",
+        "b.JPG",
+        "c.Bmp",
+        "d.jpeg",
+        "e.tif",
+        "f.gif",
+        "g.heic",
+        "h.avif",
+    ]
     assert all(photo.path == tmp_path / photo.relative for photo in found)
 
 

@@ -4,10 +4,12 @@ import contextlib
 import io
 import pickle
 import struct
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2sal import images
+from act2sal.encoding import read_profile
 from act2sal.images import ImageError, read_photo, resize_map, resize_photo, write_atomic, write_gray_png
 
-ORIENTATION = 0x0112
+ORIENTATION, MAKE = 0x0112, 0x010F
 
 
 def sample(height: int = 6, width: int = 9) -> NDArray[np.uint8]:
@@ -47,6 +50,32 @@ def test_lossy_formats_come_back_nearly(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"photo{suffix}"
     Image.fromarray(smooth()).save(path, quality=95)
     assert np.abs(read_photo(path).astype(int) - smooth()).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".heic"])
+def test_pictures_of_telephones_are_read_upright_with_their_exif(tmp_path: Path, suffix: str) -> None:
+    path, exif = tmp_path / f"photo{suffix}", Image.Exif()
+    exif[ORIENTATION], exif[MAKE] = 6, "Maker"
+    lying = Image.fromarray(np.rot90(smooth()).copy())
+    if suffix == ".heic":
+        pillow_heif.from_pillow(lying).save(path, quality=95, exif=exif.tobytes())
+    else:
+        lying.save(path, quality=95, exif=exif)
+    assert np.abs(read_photo(path).astype(int) - smooth()).mean() < 4
+    kept = Image.Exif()
+    kept.load(read_profile(path).exif)
+    assert kept[MAKE] == "Maker"
+    assert kept[ORIENTATION] == 1
+
+
+def test_heic_without_its_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(ImageError, match=r"photo\.heic: .*damaged"):
+        read_photo(path)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r'photo\.heic: HEIC needs .*pip install "act2sal\[heic\]"'):
+        read_photo(path)
 
 
 def test_the_content_counts_and_not_the_suffix(tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ from act2sal.errors import InputError
 from act2sal.images import ImageError, naming, read_photo, resize_photo, write_atomic
 from act2sal.progress import Advance, bar
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
+)
+"""Of photos, in small letters."""
+
 MIN_PHOTOS = 2
 
 PhotoState = list[str | int]

@@ -12,7 +12,7 @@ from PIL.ExifTags import IFD, Base
 
 from act2sal.config import Format
 from act2sal.errors import InputError
-from act2sal.images import FORMATS, ORIENTATION_TAG, without_warnings
+from act2sal.images import ORIENTATION_TAG, open_image, without_warnings
 
 HOLDS_ALPHA: tuple[Format, ...] = ("png", "webp", "tiff")
 """Formats with transparency."""
@@ -77,7 +77,7 @@ def read_profile(path: Path) -> Profile:
     photo before the work, is left out. A file that cannot be read has neither.
     """
     try:
-        with without_warnings(), Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image, without_warnings():
             return Profile(_rgb_profile(image), _exif(image))
     except Exception:  # Pillow raises errors of many types; `read_photo` is who says what is wrong
         return Profile(None, None)

@@ -17,7 +17,9 @@ from act2sal.errors import FileError
 SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+"""Those that Pillow reads by itself; HEIC comes by the extra `heic`."""
+
 MAX_PIXELS = 178_956_970  # where Pillow itself takes a file for a decompression bomb
 
 TEMPORARY = ".tmp-"
@@ -34,6 +36,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _WARNING_LOCK = threading.Lock()
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class ImageError(FileError):
@@ -49,7 +52,7 @@ class ImageError(FileError):
 
 
 def read_photo(path: Path) -> NDArray[np.uint8]:
-    """Decode the file `path` (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF) -> (H, W, 3) uint8 RGB.
+    """Decode the file `path` (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) -> (H, W, 3) uint8 RGB.
 
     The EXIF orientation is applied. Transparency is laid on white, 16-bit values are scaled to 8 bits, other
     deep values from their own range; CMYK, palette, grey and 1-bit become RGB; of an animation the first
@@ -147,10 +150,39 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
+def open_image(path: Path) -> Image.Image:
+    """A Pillow image of the file `path`, whose pixels are not decoded yet; by its content, as `read_photo`.
+
+    Whatever Pillow raises comes through. ImageError: a HEIC file, and the extra `heic` is not installed.
+    """
     with without_warnings():
         Image.init()  # registers every format; Pillow does so by itself only when `formats` is left out
-        image = Image.open(path, formats=FORMATS)
+        try:
+            return Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError:
+            if not _is_heif(path):
+                raise
+            _register_heif(path)
+            return Image.open(path, formats=["HEIF"])
+
+
+def _is_heif(path: Path) -> bool:
+    """Whether a file begins as ISO 23008-12 says."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:] in _HEIF_BRANDS
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(path, 'HEIC needs the extra "heic": pip install "act2sal[heic]"') from error
+    register_heif_opener()
+
+
+def _decode(path: Path) -> NDArray[np.uint8]:
+    image = open_image(path)
     with image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(path, _too_large())
@@ -185,7 +217,7 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return _too_large()
     if isinstance(error, UnidentifiedImageError):
-        return "not an image (JPEG, PNG, WebP, BMP, TIFF or GIF), or damaged at its beginning"
+        return "not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC), or damaged at its beginning"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     detail = " ".join(str(error).split()) or type(error).__name__

@@ -38,7 +38,9 @@ ENCODERS = {".mp4": _H264, ".mov": _H264, ".mkv": _H264, ".webm": _VP9}
 """By the suffix of the file that is written. The crf of H.264 is our choice for a nearly lossless look, as is that of
 VP9; a lower one gives a larger file."""
 
-VIDEO_SUFFIXES = frozenset({*ENCODERS, ".m4v", ".avi"})
+VIDEO_SUFFIXES = frozenset(
+    {*ENCODERS, ".m4v", ".avi", ".mpg", ".mpeg", ".wmv", ".3gp", ".flv", ".m2ts", ".mts", ".ogv"}
+)
 """Suffixes, in small letters, that are taken for a video when it is read."""
 
 FALLBACK_RATE = Fraction(25)

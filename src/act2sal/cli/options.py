@@ -31,7 +31,7 @@ class TrainOptions:
     """
 
     photos: tyro.conf.Positional[Path]
-    """Folder of photos, searched to any depth (JPEG, PNG, WebP, BMP, TIFF). No mask is ever opened."""
+    """Folder of photos, searched to any depth. No mask is ever opened."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
     options: Annotated[TrainConfig, tyro.conf.arg(name="")]
