@@ -27,6 +27,7 @@ LAYERS = {
         "images",
         "limits",
         "model_files",
+        "origin",
         "peak_memory",
         "precision",
         "progress",

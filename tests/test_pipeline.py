@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from act2sal.checkpoint import CheckpointError, load_detector, read_metadata
 from act2sal.config import TrainConfig, to_toml
 from act2sal.datasets import DatasetError
+from act2sal.detect import Detector
 from act2sal.encoders import build_encoder
 from act2sal.images import read_photo, write_atomic, write_gray_png
 from act2sal.model_files import BUILTIN_ONNX_PATH
+from act2sal.origin import Origin, origin_of
 from act2sal.pipeline import train
 from act2sal.run_directory import RunDirectory, RunError
 from act2sal.stage1 import FrozenFeatures
@@ -59,6 +61,14 @@ def test_a_run_holds_what_it_promises(trained: Path) -> None:
     assert "scene0000.jpg" in report
     assert (trained / "checkpoints" / "stage2.pt").is_file()
     assert not (trained / "cache").exists()
+
+
+def test_every_picture_of_a_run_says_where_it_comes_from(trained: Path) -> None:
+    pictures = [path for path in trained.rglob("*") if path.suffix in (".png", ".jpg")]
+    origins = {path.relative_to(trained).parts[0]: origin_of(path) for path in pictures}
+    assert origins == {"labels": Origin("label", "none"), "samples": Origin("sample")}
+    assert all(origin_of(path) is not None for path in pictures)
+    assert Detector.load(trained).seen == "none"
 
 
 def test_the_detector_needs_nothing_but_its_file(trained: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from act2sal.cli import main
 from act2sal.errors import InputError
+from act2sal.origin import Origin, origin_of
 from act2sal.planning import planned
 from act2sal.predict import Decoded, Found, Interrupted, done
 from act2sal.prediction import Job, maker_of, rendering_of
@@ -33,6 +34,7 @@ class Red:
     confidence: float | None = None
     stop_at: int = 1000
     side: None = None
+    seen: str = "ImageNet labels"
     calls: tuple[list[int], ...] = ()
 
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
@@ -69,6 +71,8 @@ def test_every_kind_is_written(tmp_path: Path) -> None:
         == 1
     )
     assert set(files_of(tmp_path / "out")) == {"a.map.png", "a.mask.png", "a.cutout.png", "a.color.png"}
+    for kind in ("map", "mask", "cutout", "color"):
+        assert origin_of(tmp_path / "out" / f"a.{kind}.png") == Origin(kind, "ImageNet labels")
     assert np.array_equal(opened(tmp_path / "out" / "a.map.png"), pixels[..., 0])
     assert opened(tmp_path / "out" / "a.cutout.png")[10, 10].tolist() == [255, 0, 0, 255]
     assert opened(tmp_path / "out" / "a.color.png")[0, 0].tolist() == [0, 0, 255]

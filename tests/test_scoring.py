@@ -12,6 +12,7 @@ from PIL import Image
 
 from act2sal.contact_sheet import Cell, write_sheet
 from act2sal.images import read_photo, write_gray_png
+from act2sal.origin import Origin, marked_png
 from act2sal.score_table import score_text, table
 from act2sal.sod_sets import SOD_SETS, find_sod_sets
 
@@ -118,6 +119,28 @@ def test_every_known_set_has_its_facts() -> None:
     names = [sod_set.name for sod_set in SOD_SETS]
     assert {"ECSSD", "MSRA-B", "DUT-OMRON", "PASCAL-S", "DUTS-TE", "HKU-IS", "SOD"} <= set(names)
     assert all(s.images > 0 and s.split and s.source for s in SOD_SETS)
+
+
+def test_maps_that_say_so_have_their_dagger(tmp_path: Path) -> None:
+    masks = write_maps(tmp_path / "masks", 0)
+    for name, seen in (("free", "none"), ("ours", "ImageNet labels"), ("silent", "")):
+        for file in write_maps(tmp_path / name, 30).rglob("*.png"):
+            file.write_bytes(marked_png(file.read_bytes(), Origin("map", seen)))
+    named = [f"{name}={tmp_path / name}" for name in ("free", "ours", "silent")]
+    done = run("--table", *named, "--masks", masks, "--format", "latex", "--json", tmp_path / "s.json")
+    rows = [line.split(" & ")[0] for line in done.stdout.splitlines() if " & " in line]
+    assert rows[1:4] == ["free", r"ours $\ddagger$", "silent"]
+    assert (
+        done.stderr.count("‡ not label-free: encoders behind the maps were trained with ImageNet labels") == 1
+    )
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert {name: scores[name]["encoders saw"] for name in scores} == {
+        "free": "none",
+        "ours": "ImageNet labels",
+        "silent": None,
+    }
+    alone = run(tmp_path / "ours", masks)
+    assert any(line.startswith("‡  ") for line in alone.stdout.splitlines())
 
 
 def test_gaps_are_named_and_give_status_1(tmp_path: Path) -> None:

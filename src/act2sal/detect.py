@@ -1,6 +1,6 @@
 """The detector as its users see it: any picture in, a saliency map or a cut-out back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -15,6 +15,7 @@ from act2sal.errors import CheckpointError, InputError
 from act2sal.gpu import gpu_is_possible
 from act2sal.image_inputs import ImageInput, rgb_of
 from act2sal.images import resize_photo
+from act2sal.origin import all_seen
 from act2sal.upsampling import full_size
 
 BATCH = 8
@@ -88,6 +89,13 @@ class Detector:
     def size(self) -> int:
         """Side of the square a photo is resized to before the network, in pixels."""
         return self.network.size
+
+    @property
+    def seen(self) -> str:
+        """The labels that its encoders were trained with; "none": no labels at all, "": its file does not say."""
+        about: Mapping[str, str] = getattr(self.network, "metadata", {})
+        told = [about[name] for name in ("stage 1 supervision", "stage 2 supervision") if name in about]
+        return all_seen(told) if told else ""
 
     @overload
     def __call__(

@@ -13,6 +13,7 @@ from PIL.ExifTags import IFD, Base
 from act2sal.config import Format
 from act2sal.errors import InputError
 from act2sal.images import ORIENTATION_TAG, open_image, without_warnings
+from act2sal.origin import PROCESSING_SOFTWARE, Origin, marked_png
 
 HOLDS_ALPHA: tuple[Format, ...] = ("png", "webp", "tiff")
 """Formats with transparency."""
@@ -89,6 +90,7 @@ def encoded(
     *,
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
+    origin: Origin | None = None,
 ) -> bytes:
     """The bytes of an image file.
 
@@ -97,6 +99,7 @@ def encoded(
         format: png and tiff keep every value, webp those of grey levels and of alpha.
         icc_profile: colour space of the pixels; for RGB and RGBA.
         exif: EXIF block, see `read_profile`; left out of a jpg that has no room for it.
+        origin: is kept in the file: as text of a png, comment of a jpg, EXIF of others.
 
     Raises:
         InputError: alpha in a jpg, or more pixels along a side than the format holds.
@@ -117,12 +120,17 @@ def encoded(
         raise InputError(f"{format} holds at most {longest} pixels along a side, not {max(pixels.shape)}")
     if exif is not None and format == "jpg" and len(exif) > LONGEST_EXIF_OF_JPG:
         exif = None
+    if origin is not None and (format == "webp" or (format == "tiff" and exif is not None)):
+        exif = _with_origin(exif, origin)
     options = _options(format, grey=pixels.ndim == 2, exif=exif)
+    if origin is not None:
+        options |= _told(origin, format, exif)
     if icc_profile is not None:
         options["icc_profile"] = icc_profile
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format=_PILLOW_NAMES[format], **options)
-    return stream.getvalue()
+    content = stream.getvalue()
+    return marked_png(content, origin) if origin is not None and format == "png" else content
 
 
 def _options(format: Format, *, grey: bool, exif: bytes | None) -> dict[str, Any]:
@@ -138,6 +146,21 @@ def _options(format: Format, *, grey: bool, exif: bytes | None) -> dict[str, Any
     ):  # libtiff, which compresses, does not write the directories of EXIF
         options |= {"compression": "tiff_lzw"}
     return options
+
+
+def _with_origin(exif: bytes | None, origin: Origin) -> bytes:
+    block = Image.Exif()
+    if exif is not None:
+        block.load(exif)
+    block[PROCESSING_SOFTWARE] = origin.text
+    return block.tobytes()
+
+
+def _told(origin: Origin, format: Format, exif: bytes | None) -> dict[str, Any]:
+    """The options by which Pillow writes the origin, where EXIF does not hold it."""
+    if format == "jpg":
+        return {"comment": origin.text}
+    return {"tiffinfo": {Base.Software: origin.text}} if format == "tiff" and exif is None else {}
 
 
 def _rgb_profile(image: Image.Image) -> bytes | None:

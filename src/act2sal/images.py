@@ -87,11 +87,16 @@ def resize_map(prob: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 def write_gray_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Write pixels (H, W) uint8 as an 8-bit PNG; folders are made, the file appears whole or not at all."""
+    write_atomic(path, gray_png(pixels))
+
+
+def gray_png(pixels: NDArray[np.uint8]) -> bytes:
+    """The file of pixels (H, W) uint8 as an 8-bit PNG."""
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(f"a grey PNG needs (H, W) uint8, not {pixels.shape} {pixels.dtype}")
     # OpenCV's default compression is faster than Pillow's, and the files are hardly larger.
     _, encoded = cv2.imencode(".png", pixels)
-    write_atomic(path, encoded.tobytes())
+    return encoded.tobytes()
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -32,6 +32,7 @@ from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.folder_lock import locked
 from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
+from act2sal.origin import all_seen
 from act2sal.photo_batches import PhotoSource
 from act2sal.precision import FabricPrecision, fabric_precision, without_remarks
 from act2sal.pseudo_labels import write_labels
@@ -137,6 +138,7 @@ class Labelling:
             resume=resume,
             quiet=self.quiet,
             stopwatch=self.stopwatch,
+            seen=self._seen(source),
         )
         for index in self.bank.changed():
             if targets[index] not in kept:
@@ -166,6 +168,12 @@ class Labelling:
             stopwatch=self.stopwatch,
         )
         return list(cues)
+
+    def _seen(self, source: Fitted | Detector) -> str:
+        """The labels that the encoders behind the labels were trained with; "" where a teacher does not say."""
+        encoder = [source.encoder.supervision] if isinstance(source, Fitted) else []
+        told = [*encoder, *([self.teacher.seen] if self.teacher is not None else [])]
+        return all_seen(told) if all(told) else ""
 
     def timed_bank(self) -> PhotoSource:
         """The photos; reading them is timed."""

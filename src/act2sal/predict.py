@@ -5,7 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from act2sal import progress
 from act2sal.detect import BATCH, NO_CONFIDENCE, Detector
 from act2sal.errors import InputError
 from act2sal.images import ImageError, SaliencyMethod, read_photo, resize_photo
+from act2sal.origin import LABEL_FREE
 from act2sal.planning import Task, planned
 from act2sal.rendering import MAPS, Record, Rendering
 
@@ -65,6 +66,10 @@ class MapMaker(Protocol):
     def side(self) -> int | None:
         """Side of the squares it asks for, in pixels; None: it takes the photos themselves."""
 
+    @property
+    def seen(self) -> str:
+        """The labels that its encoders were trained with (`Origin.seen`)."""
+
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> Sequence[Found]:
         """The maps, in the order of the photos; the pool is free for parts of the work."""
 
@@ -85,6 +90,11 @@ class DetectorMaps:
         """Of the network's input."""
         return self.detector.size
 
+    @property
+    def seen(self) -> str:
+        """By the encoders of both stages."""
+        return self.detector.seen
+
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
         """The maps on the network's own grid."""
         squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
@@ -101,6 +111,7 @@ class MethodMaps:
 
     method: SaliencyMethod
     side: None = None
+    seen: str = LABEL_FREE
 
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
         """The photos side by side."""
@@ -194,6 +205,7 @@ def done(
     Raises:
         Interrupted: Ctrl-C; what was written stays.
     """
+    rendering = replace(rendering, seen=maker.seen)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         return _done(tasks, maker, rendering, pool, quiet, on_record)
 

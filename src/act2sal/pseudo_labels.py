@@ -15,7 +15,8 @@ from skimage.filters import threshold_otsu
 from act2sal import progress
 from act2sal.config import LabelConfig, Threshold
 from act2sal.crf import mean_field, median_filter, unary_from_labels, unary_from_prob
-from act2sal.images import ImageError, read_photo, resize_map, write_gray_png
+from act2sal.images import ImageError, gray_png, read_photo, resize_map, write_atomic
+from act2sal.origin import Origin, marked_png
 from act2sal.stopwatch import OFF, PartTimer, Stopwatch
 
 logger = logging.getLogger("act2sal")
@@ -130,6 +131,7 @@ def write_labels(
     resume: bool = False,
     quiet: bool = False,
     stopwatch: Stopwatch = OFF,
+    seen: str = "",
 ) -> list[str]:
     """Write the pseudo labels of many photos as 8-bit PNG at each photo's own size.
 
@@ -146,13 +148,15 @@ def write_labels(
         resume: keep the targets that are there.
         quiet: no progress bar.
         stopwatch: times decoding and CRF.
+        seen: labels that the encoders were trained with, kept in each file (`Origin.seen`).
 
     Returns:
         One line for each photo that could not be read.
     """
     todo = [i for i, target in enumerate(targets) if not (resume and target.is_file())]
     threads = workers or os.cpu_count() or 1
-    write = partial(_write_label, photos, targets, logits, config, fitted, stopwatch.of_threads(threads))
+    parts, origin = stopwatch.of_threads(threads), Origin("label", seen)
+    write = partial(_write_label, photos, targets, logits, config, fitted, origin, parts)
     done = len(targets) - len(todo)
     failures: list[str] = []
     with (
@@ -173,6 +177,7 @@ def _write_label(
     logits: Sequence[NDArray[np.float32]] | NDArray[np.float32],
     config: LabelConfig,
     fitted: bool,
+    origin: Origin,
     part: PartTimer,
     index: int,
 ) -> ImageError | None:
@@ -184,5 +189,6 @@ def _write_label(
     except ImageError as error:
         return error
     with part("CRF"):
-        write_gray_png(targets[index], label_from_logits(photo, cue, config, fitted=fitted))
+        pixels = gray_png(label_from_logits(photo, cue, config, fitted=fitted))
+        write_atomic(targets[index], marked_png(pixels, origin))
     return None

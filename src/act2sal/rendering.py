@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from act2sal.encoding import Format, Profile, encoded, read_profile
 from act2sal.images import write_atomic
+from act2sal.origin import Origin
 from act2sal.output_kinds import Kind, rendered, suffix_of
 from act2sal.planning import Task
 from act2sal.regions import THRESHOLD, Box, area_of, boxes_of
@@ -45,7 +46,7 @@ class Rendering:
 
     kinds: of output; format: of the files; threshold: cuts the saliency, None: it stays soft; refine: what is done to
     a map before it is enlarged; min_confidence: below it the saliency counts as empty; rates: whether the confidence
-    is wanted even so.
+    is wanted even so; seen: labels that the encoders behind the maps were trained with (`Origin.seen`).
     """
 
     kinds: tuple[Kind, ...] = (Kind("map"),)
@@ -54,6 +55,7 @@ class Rendering:
     refine: Refine = "none"
     min_confidence: float = 0.0
     rates: bool = False
+    seen: str = ""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -99,7 +101,9 @@ class Rendering:
             self.kinds, task.targets, self.pictures(photo, saliency), strict=True
         ):
             icc, exif = profile if kind.shows_photo else _NONE
-            write_atomic(target, encoded(pixels, self.format, icc_profile=icc, exif=exif))
+            origin = Origin(kind.name, self.seen)
+            content = encoded(pixels, self.format, icc_profile=icc, exif=exif, origin=origin)
+            write_atomic(target, content)
         return Record(task, confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD))
 
 

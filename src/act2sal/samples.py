@@ -13,6 +13,7 @@ from PIL import Image
 from act2sal.config import Threshold
 from act2sal.datasets import PhotoBank
 from act2sal.images import read_photo, resize_map, write_atomic
+from act2sal.origin import Origin, marked_png
 from act2sal.pseudo_labels import cue_mask, normalised_cue
 from act2sal.rectify import LabelBank
 
@@ -20,6 +21,7 @@ LONGEST_SIDE = 200
 """Longest side of a picture, in pixels; the other follows from the photo's own proportions."""
 
 _JPEG_QUALITY = 85
+_ORIGIN = Origin("sample")
 _COLOURS = "coolwarm"
 _BOUNDARY_COLOUR = (20, 20, 20)
 
@@ -140,10 +142,11 @@ def _shrunk(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 def _write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     content = io.BytesIO()
     if path.suffix == ".jpg":
-        Image.fromarray(pixels).save(content, format="JPEG", quality=_JPEG_QUALITY)
+        Image.fromarray(pixels).save(content, format="JPEG", quality=_JPEG_QUALITY, comment=_ORIGIN.text)
+        write_atomic(path, content.getvalue())
     else:
         Image.fromarray(pixels).save(content, format="PNG", optimize=True)
-    write_atomic(path, content.getvalue())
+        write_atomic(path, marked_png(content.getvalue(), _ORIGIN))
 
 
 def _sample(folder: Path) -> Sample:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from act2sal.evaluation import Curves
 from act2sal.images import write_atomic
+from act2sal.origin import Origin
 
 # Okabe and Ito's palette, told apart by the colour-blind, without its yellow; dashes tell them apart in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -57,7 +58,8 @@ def _figure(curves: Mapping[str, Curves], x: str, y: str, points: Points) -> Fig
 
 def _write(stem: Path, figure: Figure) -> list[Path]:
     written = []
-    for suffix, options in ((".png", {"dpi": 200}), (".svg", {"metadata": {"Date": None}})):
+    said = {"Software": Origin("plot").text}
+    for suffix, options in ((".png", {"dpi": 200, "metadata": said}), (".svg", {"metadata": {"Date": None}})):
         content = io.BytesIO()
         figure.savefig(content, format=suffix[1:], **options)
         written.append(stem.with_suffix(suffix))

@@ -22,6 +22,7 @@ from act2sal.evaluation import (
     names_of,
 )
 from act2sal.images import write_atomic
+from act2sal.origin import LABEL_FREE, all_seen, origin_of
 from act2sal.score_plots import write_curves
 from act2sal.score_table import HEADINGS, TableFormat, score_text, table
 from act2sal.sod_sets import FoundSet, SodSet, find_sod_sets
@@ -46,10 +47,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Scored:
-    """A job and its scores."""
+    """A job and its scores; seen: labels that the encoders behind the maps were trained with, as the maps say."""
 
     job: Job
     scores: Scores
+    seen: str = ""
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the maps say that labels were seen: such maps are not label-free, and are marked ‡."""
+        return self.seen not in ("", LABEL_FREE)
 
 
 def jobs_of(maps: Mapping[str, Path], masks: Path) -> list[Job]:
@@ -102,8 +109,15 @@ def score(jobs: Sequence[Job], *, ending: str, workers: int, quiet: bool) -> lis
         shared = frozenset.intersection(*(names_of(o.maps, o.masks, ending=ending) for o in rivals))
         only = shared if len(rivals) > 1 else None
         result = evaluate(job.maps, job.masks, ending=ending, only=only, workers=workers, quiet=quiet)
-        scored.append(Scored(job, result))
+        scored.append(Scored(job, result, seen_by(job, ending=ending)))
     return scored
+
+
+def seen_by(job: Job, *, ending: str = "") -> str:
+    """What the maps that have masks say of the encoders behind them (`Origin.seen`); "" where none says anything."""
+    origins = (origin_of(file) for file, _ in pairs(job.maps, job.masks, ending=ending).pairs)
+    told = [origin.seen for origin in origins if origin is not None and origin.seen]
+    return all_seen(told) if told else ""
 
 
 def score_names(*, code: bool) -> tuple[str, ...]:
@@ -121,10 +135,10 @@ def score_table(scored: Sequence[Scored], style: TableFormat, *, code: bool) -> 
     names = score_names(code=code)
     rows = []
     for one in scored:
-        rows.append([_title(one.job), *(_with_interval(one.scores, n) for n in names), _images(one.scores)])
+        rows.append([_heading(one), *(_with_interval(one.scores, n) for n in names), _images(one.scores)])
         filled = one.scores.without_empty
         if filled is not None:
-            title = f"{_title(one.job)}, masks with foreground"
+            title = f"{_heading(one)}, masks with foreground"
             rows.append([title, *(_with_interval(filled, n) for n in names), _images(filled)])
     return table(["", *(HEADINGS[n] for n in names), "images"], rows, style)
 
@@ -150,20 +164,24 @@ def difference_table(scored: Sequence[Scored], style: TableFormat, *, code: bool
 def count_lines(scored: Sequence[Scored]) -> list[str]:
     """What is known of each data set and what was met in it, one line each."""
     known = {one.job.data_set: one.job.facts for one in scored if one.job.facts}
-    return [f"{name}: {facts}" for name, facts in known.items()] + [
+    counts = [
         f"{_title(one.job)}: {line}" if _title(one.job) else line
         for one in scored
         for line in one.scores.counts.lines()
     ]
+    seen = dict.fromkeys(one.seen for one in scored if one.supervised)
+    daggers = [f"‡ not label-free: encoders behind the maps were trained with {labels}" for labels in seen]
+    return [*(f"{name}: {facts}" for name, facts in known.items()), *counts, *daggers]
 
 
 def write_json(path: Path, scored: Sequence[Scored]) -> None:
-    """All scores, intervals and counts: of the one job, or by the name of each."""
-    if len(scored) == 1:
-        text = scored[0].scores.to_json()
-    else:
-        text = json.dumps({_title(s.job): json.loads(s.scores.to_json()) for s in scored}, indent=2) + "\n"
-    write_atomic(path, text.encode())
+    """All scores, intervals and counts, and what the maps say of their encoders: of the one job, or by its name."""
+    contents = {
+        _title(one.job): {**json.loads(one.scores.to_json()), "encoders saw": one.seen or None}
+        for one in scored
+    }
+    content = next(iter(contents.values())) if len(scored) == 1 else contents
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def write_csv(path: Path, scored: Sequence[Scored]) -> None:
@@ -206,6 +224,11 @@ def write_worst(path: Path, one: Scored, count: int, photos: Path | None, *, end
         cells = (found.get(row.name), row.name), (mask_file, ""), (map_file, caption)
         rows.append([cell_of(file, text) for file, text in cells])
     write_sheet(path, ["photo", "mask", "map"], rows)
+
+
+def _heading(one: Scored) -> str:
+    """The title of a row, with its ‡."""
+    return " ".join(part for part in (_title(one.job), "‡" if one.supervised else "") if part)
 
 
 def _title(job: Job) -> str:

@@ -1,5 +1,6 @@
 """A detector's network run by PyTorch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,24 @@ class TorchNetwork:
         network: of the detector.
         size: side of the squares, in pixels.
         fabric: device and precision.
+        metadata: what its file says of its making.
     """
 
-    def __init__(self, network: DetectorNetwork, *, size: int, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        network: DetectorNetwork,
+        *,
+        size: int,
+        fabric: Fabric,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         self.network = fabric.setup(network.to(memory_format=torch.channels_last).eval())
         self.rates = network.presence is not None
         if self.rates:
             self.network.mark_forward_method("rated")
         self.size = size
         self.fabric = fabric
+        self.metadata = dict(metadata or {})
 
     @classmethod
     def load(cls, path: Path, *, device: str = "auto", devices: int | list[int] = 1) -> "TorchNetwork":
@@ -46,8 +56,9 @@ class TorchNetwork:
             CheckpointError: there is none, it is damaged, or no detector.
         """
         keep_freed_memory()
-        size = int(read_metadata(path).get("size", DEFAULT_SIZE))
-        return cls(load_detector(path), size=size, fabric=Fabric(accelerator=device, devices=devices))
+        about = read_metadata(path)
+        size, fabric = int(about.get("size", DEFAULT_SIZE)), Fabric(accelerator=device, devices=devices)
+        return cls(load_detector(path), size=size, fabric=fabric, metadata=about)
 
     def __call__(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1]."""

@@ -1,0 +1,84 @@
+"""What a picture says of its own making, so that a result is never taken for a photo, and keeps its ‡."""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from PIL.ExifTags import Base
+
+from act2sal.images import open_image, without_warnings
+from act2sal.version import __version__
+
+LABEL_FREE = "none"
+"""Encoders that were trained without any labels, or no encoders at all."""
+
+PROCESSING_SOFTWARE = Base.ProcessingSoftware
+"""Tag of EXIF that names what worked on a picture; `Software` belongs to what made the photo."""
+
+_TEXT = re.compile(r"act2sal (?P<version>\S+) (?P<what>[\w-]+)(?:; encoders saw: (?P<seen>.+))?")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = len(_PNG_SIGNATURE) + 25  # with the chunk IHDR, which comes first
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A picture that this package wrote.
+
+    what: map, mask, cutout, ..., label, sample, sheet or plot; seen: the labels that the encoders behind it were
+    trained with, such as "ImageNet labels", `LABEL_FREE`, or "" where it does not say.
+    """
+
+    what: str
+    seen: str = ""
+
+    @property
+    def text(self) -> str:
+        """What stands in the file."""
+        told = f"; encoders saw: {self.seen}" if self.seen else ""
+        return f"act2sal {__version__} {self.what}{told}"
+
+
+def all_seen(parts: Iterable[str]) -> str:
+    """What several encoders have seen together: each kind of labels once, `LABEL_FREE` where all are."""
+    labels = dict.fromkeys(part for part in parts if part != LABEL_FREE)
+    return ", ".join(labels) or LABEL_FREE
+
+
+def marked_png(content: bytes, origin: Origin) -> bytes:
+    """A PNG file with its origin as the text `Software`."""
+    if not content.startswith(_PNG_SIGNATURE):
+        raise ValueError("this is no PNG file")
+    chunk = b"tEXt" + b"Software\0" + origin.text.encode("latin-1", "replace")
+    length, checksum = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
+    return content[:_PNG_HEADER] + length + chunk + checksum + content[_PNG_HEADER:]
+
+
+def origin_of(path: Path) -> Origin | None:
+    """The origin of a picture that this package wrote; None for others, and for what cannot be read.
+
+    The pixels are not decoded.
+    """
+    try:
+        with open_image(path) as image:
+            return image_origin(image)
+    except Exception:  # Pillow raises errors of many types; `read_photo` is who says what is wrong
+        return None
+
+
+def image_origin(image: Image.Image) -> Origin | None:
+    """`origin_of` a Pillow image that was opened from a file."""
+    said = [image.info.get("Software"), image.info.get("comment")]
+    if image.format in ("WEBP", "TIFF"):
+        with without_warnings():
+            exif = image.getexif()
+        said += [exif.get(PROCESSING_SOFTWARE), exif.get(Base.Software)]
+    for value in said:
+        text = value.decode("latin-1") if isinstance(value, bytes) else value
+        found = _TEXT.fullmatch(text) if isinstance(text, str) else None
+        if found:
+            return Origin(found["what"], found["seen"] or "")
+    return None
