@@ -116,7 +116,8 @@ def train(name: str, run: Path, options: argparse.Namespace, photos: Path | None
     else:
         command += ["--config", str(recipe), "--seed", str(options.seed), *given]
         for stage, encoder in (("stage1", config.stage1.encoder), ("stage2", config.stage2.encoder)):
-            if options.weights is not None:
+            unread = {"stage1": "--given-labels", "stage2": "--teacher"}[stage]
+            if options.weights is not None and unread not in given:
                 file = WEIGHT_FILES[encoder or config.encoder]
                 command += [f"--{stage}.encoder-weights", str(options.weights / file)]
     act2sal(command)

@@ -255,17 +255,7 @@ def test_label_hands_its_options_on(
 ) -> None:
     label = Called(Outcome(6, ["a.jpg: damaged"]))
     monkeypatch.setattr(labelling, "label", label)
-    options = [
-        "--encoder",
-        "resnet50",
-        "--stage1.lr",
-        "0.5",
-        "--labels.median",
-        "3",
-        "--run",
-        "R",
-        "--overwrite",
-    ]
+    options = ["--encoder", "resnet50", "--stage1.lr", "0.5", "--labels.median", "3", "--overwrite"]
     assert status("label", "photos", "--out", "labels", *options) == 1
     default = TrainConfig()
     config = replace(
@@ -276,7 +266,9 @@ def test_label_hands_its_options_on(
     )
     assert label.arguments == (Path("photos"), Path("labels"), config)
     assert "1 photo could not be read; it is named above" in capsys.readouterr().err
-    assert label.options == {"run": Path("R"), "overwrite": True, "quiet": False}
+    assert label.options == {"run": None, "overwrite": True, "quiet": False}
+    assert status("label", "photos", "--out", "labels", "--run", "R") == 1
+    assert label.options == {"run": Path("R"), "overwrite": False, "quiet": False}
 
 
 def test_predict_by_a_run_or_a_file(
@@ -311,7 +303,7 @@ def test_a_classical_method_takes_no_model(tmp_path: Path, capsys: pytest.Captur
     write_gray_png(tmp_path / "photos" / "a.png", np.zeros((20, 20), np.uint8))
     command = ["predict", tmp_path / "photos", "--out", tmp_path / "maps", "--method", "rbd", "--quiet"]
     assert status(*command, "--model", tmp_path) == 2
-    assert "--model is for the detector" in only_line(capsys)
+    assert "--model has no effect beside --method other than a2s" in only_line(capsys)
     assert status(*command) == 0
     assert (tmp_path / "maps" / "a.png").is_file()
 

@@ -14,6 +14,7 @@ from act2sal.array_files import open_array
 from act2sal.checkpoint import load_stage1
 from act2sal.config import ConfigError, TrainConfig
 from act2sal.datasets import DatasetError, find_photos
+from act2sal.encoders import EncoderError
 from act2sal.errors import CheckpointError
 from act2sal.folder_lock import FolderInUseError, locked
 from act2sal.images import ImageError, read_photo, write_gray_png
@@ -205,6 +206,12 @@ def test_a_photo_that_vanishes_on_the_way_is_named(
     monkeypatch.setattr(labelling, "write_labels", vanishing)
     with pytest.raises(ImageError, match=r"scene0003\.jpg: vanished or changed while it was in use"):
         label(photos, tmp_path / "labels", TrainConfig(device="cpu"), run=trained, quiet=True)
+
+
+def test_a_mistyped_encoder_is_found_before_the_work(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError):
+        label(scenes / "photos", tmp_path / "labels", replace(tiny_config(), encoder="resnet5"), quiet=True)
+    assert not (tmp_path / "labels").exists()
 
 
 def test_a_folder_without_a_stage_1_is_refused(scenes: Path, trained: Path, tmp_path: Path) -> None:

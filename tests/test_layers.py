@@ -28,6 +28,7 @@ LAYERS = {
         "limits",
         "model_files",
         "origin",
+        "output_paths",
         "peak_memory",
         "precision",
         "progress",

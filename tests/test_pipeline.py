@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from act2sal.config import TrainConfig, to_toml
 from act2sal.datasets import DatasetError
 from act2sal.detect import Detector
 from act2sal.encoders import build_encoder
+from act2sal.errors import InputError
 from act2sal.images import read_photo, write_atomic, write_gray_png
 from act2sal.model_files import BUILTIN_ONNX_PATH
 from act2sal.origin import Origin, origin_of
@@ -309,9 +311,39 @@ def test_a_photo_without_a_given_label_is_named(trained: Path, scenes: Path, tmp
     config = replace(tiny_config(), given_labels=str(tmp_path / "labels"))
     with pytest.raises(DatasetError, match=r"1 of 6 photos have no label; the first one is .*scene0002\.png"):
         train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    assert not (tmp_path / "run").exists()
     write_atomic(tmp_path / "labels" / "scene0002.png", b"no picture")
     with pytest.raises(DatasetError, match=r"scene0002\.png: not an image"):
         train(scenes / "photos", tmp_path / "run", config, resume=True, quiet=True)
+
+
+def test_an_unreadable_photo_needs_no_given_label(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes / "photos", tmp_path / "photos")
+    (tmp_path / "photos" / "z.jpg").write_bytes(b"no photo")
+    config = replace(tiny_config(stage2={"epochs": 0}), given_labels=str(trained / "labels"))
+    assert train(tmp_path / "photos", tmp_path / "run", config, quiet=True).photos == 6
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"encoder": "mobilenetw2"},
+        {"stage1": {"encoder": "resnet5"}},
+        {"stage2": {"encoder": "resnet5"}},
+        {"encoder_weights": "no/such.safetensors"},
+        {"stage1": {"encoder_weights": "builtin"}},
+        {"stage2": {"encoder_weights": "builtin"}},
+        {"given_labels": "no/such/folder"},
+        {"teacher": "no/such/run"},
+    ],
+)
+def test_a_refused_start_leaves_no_run(wrong: dict[str, Any], scenes: Path, tmp_path: Path) -> None:
+    stages = {name: wrong[name] for name in ("stage1", "stage2") if name in wrong}
+    others = {name: value for name, value in wrong.items() if name not in stages}
+    config = replace(tiny_config(**stages), **others)
+    with pytest.raises(InputError):
+        train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_photos_that_are_not_there_leave_no_run(tmp_path: Path) -> None:

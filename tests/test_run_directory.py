@@ -52,6 +52,18 @@ def test_a_run_that_never_got_anywhere_can_be_started_again(tmp_path: Path) -> N
     assert "size = 96" in (tmp_path / "config.toml").read_text()
 
 
+def test_a_run_that_only_read_its_photos_can_be_started_again(tmp_path: Path) -> None:
+    with RunDirectory.open(tmp_path, CONFIG, resume=False, overwrite=False) as run:
+        run.log({"stage": "processes", "epoch": 0, "processes": 2})
+        run.log({"stage": "photos at 64 pixels", "epoch": 0})
+    take(tmp_path, TrainConfig(size=96))
+    assert not (tmp_path / "log.jsonl").exists()
+    (tmp_path / "log.jsonl").write_bytes(b"damaged")
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(RunError, match="holds a run already"):
+        take(tmp_path)
+
+
 def test_resume_keeps_everything(tmp_path: Path) -> None:
     begun(tmp_path)
     take(tmp_path, resume=True)

@@ -155,7 +155,8 @@ def test_without_a_rectifier_labels_never_change(tmp_path: Path) -> None:
 
 
 def test_hma_refines_the_prediction_before_it_averages(tmp_path: Path) -> None:
-    config = replace(OPTIONS, rectifier="hma", hma_momentum=0.6)
+    # lambda is of OLR, and nothing to HMA
+    config = replace(OPTIONS, rectifier="hma", hma_momentum=0.6, rectify_lambda=1.0)
     done, step = Fit(tmp_path, config).run(), step_by_hand(config)
     averaged = historical_average(
         stack(PHOTOS, range(COUNT)),

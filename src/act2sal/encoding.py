@@ -33,6 +33,16 @@ LONGEST_SIDE: dict[Format, int] = {"jpg": 65_535, "webp": 16_383}
 
 _PILLOW_NAMES: dict[Format, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
 
+FORMAT_OF: dict[str, Format] = {
+    ".png": "png",
+    ".jpg": "jpg",
+    ".jpeg": "jpg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+}
+"""By the suffix of a file, in small letters."""
+
 LONGEST_EXIF_OF_JPG = 65_533
 """Bytes that fit into one segment of a JPEG."""
 

@@ -1,10 +1,34 @@
 """Labels that somebody else made, or an earlier run: the detector is trained on them in place of those of stage 1."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from act2sal.datasets import DatasetError, PhotoBank
+from act2sal.datasets import DatasetError, Photo, PhotoBank, mirror
 from act2sal.images import ImageError, read_photo, write_atomic
 from act2sal.run_directory import GenerationFolder
+
+
+def refuse_missing_labels(photos: Sequence[Photo], source: Path) -> None:
+    """Make sure, before the work, that the photos have labels; one that cannot be read needs none.
+
+    Raises:
+        DatasetError: `source` is no folder, or has no label of a photo.
+    """
+    if not source.is_dir():
+        raise DatasetError(f"--given-labels {source}: no such folder")
+    origins = mirror(photos, source)
+    missing = [(photo, label) for photo, label in zip(photos, origins, strict=True) if not label.is_file()]
+    first = next((label for photo, label in missing if _readable(photo.path)), None)
+    if first is not None:
+        raise DatasetError(f"{len(missing)} of {len(photos)} photos have no label; the first one is {first}")
+
+
+def _readable(photo: Path) -> bool:
+    try:
+        read_photo(photo)
+    except ImageError:
+        return False
+    return True
 
 
 def copy_labels(bank: PhotoBank, source: Path, folder: GenerationFolder) -> list[Path]:

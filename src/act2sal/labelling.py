@@ -318,6 +318,10 @@ def label(
         config = _options_of(run, config)
     found = find_photos(photos, config.limit, outside=out)
     refuse_collisions(found, mirror(found, out))
+    if run is None:
+        initial_encoder(config.stage1, config)  # a mistyped one is found before the work
+    else:
+        load_stage1(run / "stage1.safetensors")
     with locked(out):
         return _label(found, out, config, run, overwrite=overwrite, quiet=quiet)
 

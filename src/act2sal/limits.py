@@ -104,6 +104,12 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
         return (
             "generations above 1 need stage1.rounds of 1 or more, in which stage 1 learns from the detector"
         )
+    if (
+        options["teacher"] is not None
+        and options["given_labels"] is None
+        and options["stage1"]["rounds"] == 0
+    ):
+        return "a teacher needs stage1.rounds of 1 or more, in which stage 1 learns from it"
     for stage in ("stage1", "stage2"):
         changes = options[stage]["second_sizes"]
         smallest = _smallest_side(options, stage) + min(changes, default=0)

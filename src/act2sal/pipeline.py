@@ -22,7 +22,7 @@ from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
 from act2sal.errors import CheckpointError
-from act2sal.given_labels import copy_labels
+from act2sal.given_labels import copy_labels, refuse_missing_labels
 from act2sal.images import ImageError, write_atomic
 from act2sal.labelling import (
     Labelling,
@@ -39,7 +39,7 @@ from act2sal.peak_memory import MEMORY, peak_memory
 from act2sal.presence import fit_presence
 from act2sal.rectify import LabelBank
 from act2sal.report import write_report
-from act2sal.run_directory import GenerationFolder, RunDirectory, RunError
+from act2sal.run_directory import PHOTOS, PROCESSES, GenerationFolder, RunDirectory, RunError
 from act2sal.samples import Samples
 from act2sal.stage1 import FOLDER as FEATURES
 from act2sal.stage2 import Stage2
@@ -108,6 +108,7 @@ def _train(
     config = launching.as_launched(config)
     found = find_photos(photos, config.limit, outside=out)
     teacher = _first_teacher(config)
+    _refuse_misfits(found, config)
     fabric = make_fabric(config)
     quiet = quiet or not parallel.leads()
     with _opened(out, config, resume=resume, overwrite=overwrite) as run:
@@ -149,7 +150,7 @@ def _tell_processes(run: RunDirectory, config: TrainConfig, *, quiet: bool) -> N
     processes = parallel.world()
     if processes == 1:
         return
-    row: dict[str, float | int | str] = {"stage": "processes", "epoch": 0, "processes": processes}
+    row: dict[str, float | int | str] = {"stage": PROCESSES, "epoch": 0, "processes": processes}
     for name, stage in (("stage 1", config.stage1), ("stage 2", config.stage2)):
         size, here = stage.batch_size, stage.batch_size // processes
         row |= {f"{name} batch": size, f"{name} rate": stage.lr}
@@ -208,7 +209,7 @@ def _decoded(
     lap = stopwatch.lap()
     with stopwatch.part("decode"):
         bank = photo_bank(photos, cache, config, size, quiet=quiet)
-    log({"stage": f"photos at {bank.size} pixels", "epoch": 0, **lap.row()})
+    log({"stage": f"{PHOTOS} {bank.size} pixels", "epoch": 0, **lap.row()})
     return bank
 
 
@@ -224,6 +225,16 @@ def _first_teacher(config: TrainConfig) -> Path | None:
         )
     load_detector(file)
     return file
+
+
+def _refuse_misfits(found: Sequence[Photo], config: TrainConfig) -> None:
+    """Make sure, before there is a RUN, that encoders, their weights and given labels can be used."""
+    if config.given_labels is not None:
+        refuse_missing_labels(found, Path(config.given_labels))
+    if config.given_labels is None or config.generations > 1:
+        initial_encoder(config.stage1, config)
+    if config.teacher is None:
+        _fresh_detector(initial_encoder(config.stage2, config), config)
 
 
 def _check_photos(run: RunDirectory, photos: Sequence[Photo]) -> None:

@@ -14,9 +14,10 @@ from act2sal.datasets import (
     mirror,
     refuse_collisions,
 )
+from act2sal.encoding import FORMAT_OF
 from act2sal.video import ENCODERS, VIDEO_SUFFIXES
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+PICTURE_SUFFIXES = tuple(FORMAT_OF)
 """Of an `--out` that is one file."""
 
 VIDEO_CONTAINER = ".mp4"
@@ -112,7 +113,7 @@ def planned_with_videos(
             raise DatasetError(f"no photos and no videos in {root}")
         for file in found:
             (videos if _is_video(file) else photos).append(file)
-    if _is_one_video(out) and photos:
+    if is_one_video(out) and photos:
         raise DatasetError(f"{out} is one video, and there are photos; name a folder instead")
     if is_one_file(out) and videos:
         raise DatasetError(f"{out} is one picture, and there are videos; name a folder instead")
@@ -125,8 +126,23 @@ def is_one_file(out: Path) -> bool:
     return out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
 
 
-def _is_one_video(out: Path) -> bool:
+def is_one_video(out: Path) -> bool:
+    """Whether `out` is the name of a video, and no folder."""
     return out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir()
+
+
+def refuse_unwritten(out: Path) -> None:
+    """Make sure that `out` is a folder or a file of a kind that is written.
+
+    Raises DatasetError: its suffix is that of a picture or video that is only read.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in SUFFIXES | VIDEO_SUFFIXES or out.is_dir():
+        return
+    if suffix in VIDEO_SUFFIXES and suffix not in ENCODERS:
+        raise DatasetError(f"{out}: a video is written as {', '.join(ENCODERS)}")
+    if suffix not in VIDEO_SUFFIXES and suffix not in PICTURE_SUFFIXES:
+        raise DatasetError(f"{out}: a picture is written as {', '.join(PICTURE_SUFFIXES)}")
 
 
 def _is_video(file: Photo) -> bool:
@@ -152,7 +168,7 @@ def _photo_tasks(photos: Sequence[Photo], out: Path, suffixes: Sequence[str]) ->
 
 
 def _video_tasks(videos: Sequence[Photo], out: Path, suffixes: Sequence[str]) -> list[Task]:
-    if videos and _is_one_video(out):
+    if videos and is_one_video(out):
         return _to_one_file(videos, out, suffixes, "video")
     own = [video.path.suffix.lower() for video in videos]
     containers = [suffix if suffix in ENCODERS else VIDEO_CONTAINER for suffix in own]

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.config import Backend, Format, Refine
 from act2sal.detect import Detector
+from act2sal.encoding import FORMAT_OF
 from act2sal.errors import InputError, MissingPackageError
 from act2sal.images import ImageError, read_photo, write_atomic
 from act2sal.output_kinds import parse_kind, refuse_kinds
@@ -227,6 +227,4 @@ def _format_of(out: Path) -> Format:
     """The format that the name of one picture asks for; PNG for a folder."""
     if not is_one_file(out):
         return "png"
-    known = {".jpeg": "jpg", ".tif": "tiff"}
-    suffix = out.suffix.lower()
-    return cast(Format, known.get(suffix, suffix.removeprefix(".")))
+    return FORMAT_OF[out.suffix.lower()]

@@ -29,6 +29,9 @@ CONTENTS = (
     "checkpoints",
     "cache",
 )
+PHOTOS, PROCESSES = "photos at", "processes"
+"""How the stages of the log begin that say what a run reads and where it runs, before anything is learnt."""
+
 _GENERATION = "generation-"
 _ROW_KEY = ("generation", "stage", "epoch")
 _SHOWN = 4
@@ -139,8 +142,8 @@ class RunDirectory(GenerationFolder):
         self.close()
 
     def _prepare(self, config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
-        """Keep or clear what is there, and write the config; a run without a log holds nothing to keep."""
-        if self.log_file.is_file() and not (resume or overwrite):
+        """Keep or clear what is there, and write the config."""
+        if not (resume or overwrite) and self._holds_work():
             raise RunError(
                 f"{self.path} holds a run already; --resume goes on with it, --overwrite replaces it"
             )
@@ -151,6 +154,12 @@ class RunDirectory(GenerationFolder):
         else:
             self._clear()
         write_atomic(self.config, to_toml(config).encode())
+
+    def _holds_work(self) -> bool:
+        """Whether there is anything to lose: more than decoded photos, which a refused start can leave."""
+        stages = [str(row["stage"]) for row in self.rows()]
+        begun = any(stage != PROCESSES and not stage.startswith(PHOTOS) for stage in stages)
+        return begun or any(path.exists() for path in (self.stage1, self.labels, self.detector))
 
     def _clear(self) -> None:
         # The config stays until it is replaced: a folder that was half cleared is still known as a run.

@@ -257,7 +257,9 @@ class Stage2:
 
     def _rectify(self, late: LateWrites, batch: Batch, logits: Tensor, epoch: int) -> Tensor:
         """Write the labels of the next epoch (Eq. 13, or HMA); the mean absolute change, a scalar."""
-        lam = lambda_at(epoch, warmup=self.config.rectify_warmup, lam=self.config.rectify_lambda)
+        # HMA has a momentum of its own, and waits for the end of the warm-up as OLR does.
+        own = self.config.rectify_lambda if self.config.rectifier == "olr" else 0.0
+        lam = lambda_at(epoch, warmup=self.config.rectify_warmup, lam=own)
         if self.config.rectifier == "none" or lam == 1:
             return logits.new_zeros(())
         prob = torch.sigmoid(logits)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import tyro
 
+from act2sal.cli.contradictions import refuse_contradictions
 from act2sal.cli.options import (
     METHODS,
     CompareOptions,
@@ -19,6 +20,7 @@ from act2sal.cli.options import (
     PredictOptions,
     TrainOptions,
 )
+from act2sal.cli.outputs import refuse_outputs
 from act2sal.cli.status import OK, SOME_FAILED, failures
 from act2sal.config import PRESETS, TrainConfig, load_toml
 from act2sal.errors import InputError
@@ -35,6 +37,8 @@ def train_command(arguments: Sequence[str]) -> int:
         prog="act2sal train",
         default=TrainOptions(tyro.MISSING, tyro.MISSING, chosen),
     )
+    refuse_contradictions("train", arguments, options)
+    refuse_outputs("train", options)
     from act2sal import parallel
     from act2sal.pipeline import train
 
@@ -236,7 +240,10 @@ def _what_to_score(options: EvaluateOptions) -> tuple[dict[str, Path], Path]:
 
 
 def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:
-    return tyro.cli(kind, args=arguments, prog=f"act2sal {command}")
+    options = tyro.cli(kind, args=arguments, prog=f"act2sal {command}")
+    refuse_contradictions(command, arguments, options)
+    refuse_outputs(command, options)
+    return options
 
 
 def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:

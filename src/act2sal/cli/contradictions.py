@@ -1,0 +1,271 @@
+"""Options that would do nothing beside others: each command says so in one line that names both, and refuses them.
+
+Only those of a stage of the training that does not run are not refused: scripts set them for all their trainings.
+
+What counts is what the command line names; what a preset or a file sets for everybody is no contradiction.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from act2sal.config import LabelConfig, Stage1Config, TrainConfig
+from act2sal.errors import InputError
+from act2sal.planning import is_one_file
+
+logger = logging.getLogger("act2sal")
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Options that do nothing where something else holds.
+
+    options: as on the command line, without the dashes; beside: the other option, or value, in the words of the
+    message; holds: of the parsed options and the names that were given, whether the other is there; refused: else a
+    warning is enough.
+    """
+
+    options: tuple[str, ...]
+    beside: str
+    holds: Callable[[Any, frozenset[str]], bool]
+    refused: bool = True
+
+
+def refuse_contradictions(command: str, arguments: Sequence[str], options: Any) -> None:
+    """Make sure that each option of the command line can do something.
+
+    Args:
+        command: its name.
+        arguments: its command line.
+        options: what it was parsed to.
+
+    Raises:
+        InputError: the first one that cannot; names it and the other.
+    """
+    given = given_names(arguments)
+    for rule in CONTRADICTIONS.get(command, ()):
+        idle = [f"--{name}" for name in rule.options if name in given]
+        if not idle or not rule.holds(options, given):
+            continue
+        if rule.refused:
+            raise InputError(f"{idle[0]} has no effect beside {rule.beside}")
+        verb = "has" if len(idle) == 1 else "have"
+        logger.warning("%s %s no effect beside %s", ", ".join(idle), verb, rule.beside)
+
+
+def given_names(arguments: Iterable[str]) -> frozenset[str]:
+    """The options that a command line names, without dashes and values; `--stage2.no-flip` names stage2.flip.
+
+    `--no-watch` and the like name nothing: they say what holds anyway.
+    """
+    words = [word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--")]
+    names = [word.removeprefix("--") for word in words if not word.startswith("--no-")]
+    return frozenset(name.replace(".no-", ".") for name in names)
+
+
+def _section(name: str, kind: type[Any]) -> tuple[str, ...]:
+    return tuple(f"{name}.{field.name.replace('_', '-')}" for field in fields(kind))
+
+
+def _all(*names: str) -> Callable[[Any, frozenset[str]], bool]:
+    """All of these options are named on the command line."""
+    return lambda options, given: given.issuperset(names)
+
+
+_STAGE1, _LABELS = _section("stage1", Stage1Config), _section("labels", LabelConfig)
+
+_ROUNDS = ("stage1.round-epochs", "stage1.round-trim", "stage1.round-lr", "stage1.round-weight-decay")
+
+_FIRST_FIT = tuple(
+    f"stage1.{name}"
+    for name in (
+        "epochs",
+        "lr",
+        "milestones",
+        "momentum",
+        "weight-decay",
+        "use-e3",
+        "boundary",
+        "sign",
+        "alpha",
+        "distance",
+        "curriculum",
+        "scale-consistency",
+        "second-sizes",
+        "texture",
+        "auxiliary",
+        "drop-pixels",
+        "flip",
+        "loss-at-photo-size",
+    )
+)
+"""Of stage 1, what only Eq. 1-5 read."""
+
+_LIVE = ("stage1.precision", "cache-size")
+"""What only stored features read."""
+
+_NETWORK = tuple(
+    f"stage2.{name}" for name in ("encoder", "encoder-weights", "channels", "finest-stride", "attention")
+)
+"""Of stage 2, what only a fresh detector reads."""
+
+_CRF = tuple(name for name in _LABELS if name.startswith(("labels.gaussian", "labels.bilateral")))
+_OWN_LABELS = tuple(name for name in _LABELS if name not in (*_CRF, "labels.iterations"))
+"""Of the labels, what only their making reads, and not HMA."""
+
+
+def _stage1_rules(config: Callable[[Any], Any]) -> tuple[Contradiction, ...]:
+    """What holds within the options of stage 1; config: what has a `stage1` among the options."""
+
+    def holds(test: Callable[[Stage1Config], bool]) -> Callable[[Any, frozenset[str]], bool]:
+        return lambda options, given: test(config(options).stage1)
+
+    return (
+        Contradiction(_ROUNDS, "--stage1.rounds 0", holds(lambda s: s.rounds == 0), refused=False),
+        Contradiction(
+            ("stage1.second-sizes",),
+            "--stage1.scale-consistency 0",
+            holds(lambda s: s.scale_consistency == 0),
+        ),
+        Contradiction(
+            ("stage1.alpha",), "--stage1.distance falling", holds(lambda s: s.distance == "falling")
+        ),
+        Contradiction(
+            ("stage1.batchnorm-drift",),
+            "--stage1.no-freeze-encoder",
+            holds(lambda s: s.batchnorm_drift and not s.freeze_encoder),
+        ),
+        Contradiction(_LIVE, "--stage1.no-freeze-encoder", holds(lambda s: not s.freeze_encoder)),
+        Contradiction(_LIVE, "--stage1.batchnorm-drift", holds(lambda s: s.batchnorm_drift)),
+        Contradiction(
+            ("stage1.mirror",),
+            "--stage1.no-flip and --stage1.rounds 0",
+            holds(lambda s: not s.flip and s.rounds == 0),
+        ),
+    )
+
+
+def _train(test: Callable[[TrainConfig], bool]) -> Callable[[Any, frozenset[str]], bool]:
+    """A test of the resolved options of a training."""
+    return lambda options, given: test(options.options)
+
+
+def _given_alone(config: TrainConfig) -> bool:
+    """Whether stage 1 makes no labels at all."""
+    return config.given_labels is not None and config.generations == 1
+
+
+TRAIN = (
+    Contradiction(("overwrite",), "--resume", lambda o, given: o.resume and o.overwrite),
+    Contradiction(_NETWORK, "--teacher, whose network goes on", _train(lambda c: c.teacher is not None)),
+    Contradiction(
+        ("encoder", "encoder-weights"),
+        "--teacher and --given-labels",
+        _train(lambda c: _given_alone(c) and c.teacher is not None),
+    ),
+    Contradiction((*_STAGE1, "cache-size"), "--given-labels", _train(_given_alone), refused=False),
+    Contradiction(_OWN_LABELS, "--given-labels", _train(_given_alone), refused=False),
+    Contradiction(
+        (*_CRF, "labels.iterations"),
+        "--given-labels without --stage2.rectifier hma",
+        _train(lambda c: _given_alone(c) and c.stage2.rectifier != "hma"),
+        refused=False,
+    ),
+    Contradiction(
+        _FIRST_FIT, "--teacher, which takes the place of Eq. 1-5", _train(lambda c: c.teacher is not None)
+    ),
+    *_stage1_rules(lambda options: options.options),
+    Contradiction(
+        ("stage2.milestones", "stage2.momentum"),
+        "--stage2.optimizer adamw",
+        _train(lambda c: c.stage2.optimizer == "adamw"),
+    ),
+    Contradiction(
+        ("stage2.rectify-lambda",), "--stage2.rectifier hma", _train(lambda c: c.stage2.rectifier == "hma")
+    ),
+    Contradiction(
+        ("stage2.hma-momentum",), "--stage2.rectifier olr", _train(lambda c: c.stage2.rectifier == "olr")
+    ),
+    Contradiction(
+        ("stage2.rectify-lambda", "stage2.rectify-warmup", "stage2.hma-momentum"),
+        "--stage2.rectifier none",
+        _train(lambda c: c.stage2.rectifier == "none"),
+    ),
+    Contradiction(
+        ("stage2.flip-once",),
+        "--stage2.no-flip",
+        _train(lambda c: c.stage2.flip_once and not c.stage2.flip),
+    ),
+    Contradiction(
+        ("stage2.second-sizes",),
+        "--stage2.scale-consistency 0",
+        _train(lambda c: c.stage2.scale_consistency == 0),
+    ),
+    Contradiction(("stage2.view",), "--stage2.view-sides", _train(lambda c: bool(c.stage2.view_sides))),
+    *(
+        Contradiction(
+            (name,), f"--stage1.{name} and --stage2.{name}", _all(f"stage1.{name}", f"stage2.{name}")
+        )
+        for name in ("encoder", "encoder-weights", "size")
+    ),
+)
+
+LABEL = (
+    Contradiction(
+        ("encoder", "encoder-weights", "size", "seed", "cache-size", *_STAGE1, *_LABELS),
+        "--run, whose stage 1 is used as it is",
+        lambda o, given: o.run is not None,
+    ),
+    *_stage1_rules(lambda options: options),
+    *(
+        Contradiction((name,), f"--stage1.{name}", _all(f"stage1.{name}"))
+        for name in ("encoder", "encoder-weights", "size")
+    ),
+)
+
+
+def _piped(options: Any, given: frozenset[str]) -> bool:
+    return tuple(options.inputs) == ("-",)
+
+
+PREDICT = (
+    Contradiction(("overwrite",), "--skip-existing", lambda o, given: o.overwrite and o.skip_existing),
+    Contradiction(
+        ("overwrite",), "--watch, which implies --skip-existing", lambda o, g: o.overwrite and o.watch
+    ),
+    Contradiction(("threshold",), "--kind map, which is never cut", lambda o, given: set(o.kind) == {"map"}),
+    Contradiction(
+        ("model", "backend", "device", "min-confidence"),
+        "--method other than a2s",
+        lambda o, given: o.method != "a2s",
+    ),
+    Contradiction(("watch", "skip-existing"), "- (standard input)", _piped),
+    Contradiction(
+        ("out",),
+        "- (standard input) unless it names one picture, such as x.png",
+        lambda o, given: _piped(o, given) and not is_one_file(o.out),
+    ),
+    Contradiction(
+        ("overwrite",),
+        "- (standard input) without --out",
+        lambda o, given: _piped(o, given) and "out" not in given,
+    ),
+)
+
+COMPARE = (
+    Contradiction(
+        ("model", "device"), "--methods without a2s", lambda o, given: "a2s" not in o.methods.split(",")
+    ),
+)
+
+EVALUATE = (Contradiction(("photos", "sheet"), "--worst 0 (the default)", lambda o, given: o.worst <= 0),)
+
+CONTRADICTIONS: dict[str, tuple[Contradiction, ...]] = {
+    "train": TRAIN,
+    "label": LABEL,
+    "predict": PREDICT,
+    "compare": COMPARE,
+    "evaluate": EVALUATE,
+}
+"""Of each command, in the order in which they are looked for."""

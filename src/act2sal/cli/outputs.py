@@ -1,0 +1,105 @@
+"""What each command will write, checked before its work: an hour of it is not lost to a mistyped name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from act2sal.cli.options import (
+    CompareOptions,
+    ConvertOptions,
+    DemoOptions,
+    EvaluateOptions,
+    ExportOptions,
+    LabelOptions,
+    PredictOptions,
+    TrainOptions,
+)
+from act2sal.encoding import FORMAT_OF
+from act2sal.errors import InputError
+from act2sal.output_paths import refuse_file, refuse_folder
+from act2sal.planning import is_one_file, is_one_video, refuse_unwritten
+
+
+def refuse_outputs(command: str, options: Any) -> None:
+    """Make sure that what the options name can be written.
+
+    Raises:
+        InputError: it cannot, or its suffix says something else than the options; names the option and the path.
+    """
+    _CHECKS[command](options)
+
+
+def _refuse_same(files: dict[str, Path | None]) -> None:
+    seen: dict[Path, str] = {}
+    for option, path in files.items():
+        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
+            raise InputError(f"{other} and {option} name the same file, {path}")
+
+
+def _train(options: TrainOptions) -> None:
+    if not options.out.is_file():  # which the run directory tells in words of its own
+        refuse_folder(options.out, "--out")
+
+
+def _label(options: LabelOptions) -> None:
+    refuse_folder(options.out, "--out")
+
+
+def _predict(options: PredictOptions) -> None:
+    _refuse_same({"--out": options.out, "--json": options.json})
+    if options.json is not None:
+        refuse_file(options.json, "--json")
+    if tuple(options.inputs) == ("-",) and not is_one_file(options.out):
+        return
+    refuse_unwritten(options.out)
+    if is_one_file(options.out) or is_one_video(options.out):
+        refuse_file(options.out, "--out")
+    else:
+        refuse_folder(options.out, "--out")
+    suffix = options.out.suffix.lower()
+    if options.format is None:
+        return
+    if is_one_video(options.out):
+        raise InputError(f"--format {options.format} is for pictures, and --out {options.out} is a video")
+    if is_one_file(options.out) and FORMAT_OF[suffix] != options.format:
+        raise InputError(f"--out {options.out} and --format {options.format} contradict each other")
+
+
+def _compare(options: CompareOptions) -> None:
+    refuse_file(options.out, "--out", (".png",))
+
+
+def _evaluate(options: EvaluateOptions) -> None:
+    sheet = options.sheet if options.worst > 0 else None
+    _refuse_same({"--json": options.json, "--csv": options.csv, "--sheet": sheet})
+    for option, path in (("--json", options.json), ("--csv", options.csv)):
+        if path is not None:
+            refuse_file(path, option)
+    if options.plot is not None:
+        refuse_folder(options.plot, "--plot")
+    if sheet is not None:
+        refuse_file(sheet, "--sheet", (".png",))
+
+
+def _export(options: ExportOptions) -> None:
+    refuse_file(options.out, "--out", (".onnx",))
+
+
+def _convert(options: ConvertOptions) -> None:
+    refuse_file(options.out, "--out", (".safetensors",))
+
+
+def _demo(options: DemoOptions) -> None:
+    refuse_folder(options.out, "--out")
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "train": _train,
+    "label": _label,
+    "predict": _predict,
+    "compare": _compare,
+    "evaluate": _evaluate,
+    "export": _export,
+    "convert": _convert,
+    "demo": _demo,
+}
