@@ -15,6 +15,7 @@ from act2sal.contact_sheet import Cell, thumbnail, write_sheet
 from act2sal.datasets import DatasetError, Photo, find_photos
 from act2sal.evaluation import MASK_THRESHOLD, score_prob
 from act2sal.images import ImageError, SaliencyMethod, read_photo
+from act2sal.photo_search import AUTO, Search
 from act2sal.predict import Outcome
 
 logger = logging.getLogger("act2sal")
@@ -58,6 +59,7 @@ def compare(
     workers: int = 0,
     overwrite: bool = False,
     quiet: bool = False,
+    exclude: str = AUTO,
 ) -> Outcome:
     """Write a contact sheet with one row per photo and one column per method, as PNG.
 
@@ -72,6 +74,7 @@ def compare(
         workers: threads; 0: one per core.
         overwrite: replace the file.
         quiet: no progress bar.
+        exclude: as for `photo_search.Search`.
 
     Raises:
         DatasetError: no photo in an input, or none that can be read.
@@ -79,10 +82,11 @@ def compare(
     """
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
-    photos = [photo for root in inputs for photo in find_photos(root, outside=out)][:limit]
+    search = Search(outside=out, exclude=exclude, limit=limit)
+    photos = search.photos(inputs)
     comparison = Comparison(methods, None if masks is None else _by_name(masks))
     rows: list[list[Cell]] = []
-    failures: list[str] = []
+    failures = list(search.remarks.undone)
     with (
         ThreadPoolExecutor(workers or os.cpu_count()) as pool,
         progress.bar("compare", total=len(photos), quiet=quiet) as advance,

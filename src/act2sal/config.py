@@ -235,6 +235,9 @@ class TrainConfig:
     """Side of the square the photos are resized to, in pixels."""
     limit: int | None = None
     """Use only the first so many photos in the order of their names; None: all."""
+    exclude: str = "auto"
+    """What is left out of the folder: auto: masks of photos, known by names, pairs and bytes, and what this package
+    wrote; none: nothing; or names and patterns with commas between them, such as gt,'*.png', in place of guesses."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     precision: Precision = "auto"

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -71,12 +71,17 @@ def find_photos(root: Path, limit: int | None = None, *, outside: Path | None = 
 
     Raises DatasetError: `root` missing, nothing found, `limit` < 1.
     """
-    if limit is not None and limit < 1:
-        raise DatasetError(f"the limit of photos must be at least 1, not {limit}")
+    refuse_limit(limit)
     photos = find_files(root, SUFFIXES, outside=outside)
     if not photos:
         raise DatasetError(f"no photos in {root} (looked for {', '.join(sorted(SUFFIXES))})")
     return photos[:limit]
+
+
+def refuse_limit(limit: int | None) -> None:
+    """Raise a DatasetError for a limit of photos below 1."""
+    if limit is not None and limit < 1:
+        raise DatasetError(f"the limit of photos must be at least 1, not {limit}")
 
 
 def find_files(root: Path, suffixes: Set[str], *, outside: Path | None = None) -> list[Photo]:
@@ -92,7 +97,7 @@ def find_files(root: Path, suffixes: Set[str], *, outside: Path | None = None) -
         return [Photo(root, Path(root.name))]
     if not root.is_dir():
         raise DatasetError(f"no such file or folder: {root}")
-    files = sorted(_walk(root, suffixes), key=lambda file: file.relative.as_posix())
+    files = known_files(root, suffixes, unreadable=_warn_unreadable)
     if outside is not None and root.resolve() in outside.resolve().parents:
         results = outside.resolve().relative_to(root.resolve())
         files = [file for file in files if not file.relative.is_relative_to(results)]
@@ -337,13 +342,23 @@ def _too_few(total: int, failures: list[Failure]) -> str:
     )
 
 
-def _walk(root: Path, suffixes: Set[str]) -> list[Photo]:
-    """All files of these suffixes below `root`; each folder is entered once, however many links lead to it."""
+def known_files(
+    root: Path,
+    suffixes: Set[str],
+    *,
+    unreadable: Callable[[OSError], None],
+    skipped: Callable[[Path, Set[str]], bool] = lambda folder, names: False,
+) -> list[Photo]:
+    """All files of the suffixes below the folder `root`, sorted by relative path, as `find_files` finds them.
+
+    Each folder is entered once, however many links lead to it. `unreadable` is told what cannot be entered; `skipped`
+    says of a folder, by the names in it, that it is left out with all that is below it.
+    """
     photos = []
     entered: set[tuple[int, int]] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_warn_unreadable):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=unreadable):
         status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in entered:
+        if (status.st_dev, status.st_ino) in entered or skipped(Path(folder), {*files, *subfolders}):
             subfolders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
@@ -352,7 +367,7 @@ def _walk(root: Path, suffixes: Set[str]) -> list[Photo]:
             path = Path(folder, name)
             if not name.startswith(".") and path.suffix.lower() in suffixes:
                 photos.append(Photo(path, path.relative_to(root)))
-    return photos
+    return sorted(photos, key=lambda file: file.relative.as_posix())
 
 
 def _warn_unreadable(error: OSError) -> None:

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from act2sal.checkpoint import load_detector, read_metadata
-from act2sal.datasets import find_photos
 from act2sal.detector import DetectorNetwork
 from act2sal.errors import CheckpointError, InputError, MissingPackageError
 from act2sal.images import read_photo, resize_photo, write_atomic
 from act2sal.limits import SMALLEST_SIZE
 from act2sal.model_files import model_file
 from act2sal.onnx_network import FORMAT, OnnxNetwork
+from act2sal.photo_search import Search
 from act2sal.scenes import render_scene
 from act2sal.torch_network import TorchNetwork
 
@@ -271,7 +271,7 @@ def _real_photos(folder: Path | None, side: int | None) -> list[NDArray[np.uint8
     """Photos of the folder, every n-th, as squares; with `side` None at their own size."""
     if folder is None:
         return []
-    found = find_photos(folder)
+    found = Search().photos([folder])
     pixels = (read_photo(photo.path) for photo in found[:: max(1, len(found) // PHOTOS)][:PHOTOS])
     return [photo if side is None else resize_photo(photo, (side, side)) for photo in pixels]
 

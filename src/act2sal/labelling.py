@@ -24,7 +24,6 @@ from act2sal.datasets import (
     Photo,
     PhotoBank,
     build_photo_bank,
-    find_photos,
     mirror,
     refuse_collisions,
 )
@@ -34,6 +33,7 @@ from act2sal.folder_lock import locked
 from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
 from act2sal.origin import all_seen
 from act2sal.photo_batches import PhotoSource
+from act2sal.photo_search import Remarks, Search, SilentRemarks
 from act2sal.precision import FabricPrecision, fabric_precision, without_remarks
 from act2sal.pseudo_labels import write_labels
 from act2sal.stage1 import FOLDER as FEATURES
@@ -316,14 +316,28 @@ def label(
     """
     if run is not None:
         config = _options_of(run, config)
-    found = find_photos(photos, config.limit, outside=out)
+    found, undone = photos_of(photos, out, config)
     refuse_collisions(found, mirror(found, out))
     if run is None:
         initial_encoder(config.stage1, config)  # a mistyped one is found before the work
     else:
         load_stage1(run / "stage1.safetensors")
     with locked(out):
-        return _label(found, out, config, run, overwrite=overwrite, quiet=quiet)
+        outcome = _label(found, out, config, run, overwrite=overwrite, quiet=quiet)
+    return replace(outcome, failures=undone + outcome.failures)
+
+
+def photos_of(folder: Path, out: Path, config: TrainConfig) -> tuple[list[Photo], list[str]]:
+    """The photos that are learnt from, and one line for each part of the folder that cannot be had.
+
+    Masks are never opened; results, of which those of this call go to `out`, are left out. The leader tells.
+
+    Raises:
+        DatasetError: no photos, or it cannot be known which pictures are masks.
+    """
+    remarks = Remarks() if parallel.leads() else SilentRemarks()
+    search = Search(outside=out, exclude=config.exclude, careful=True, limit=config.limit, remarks=remarks)
+    return search.photos([folder]), remarks.undone
 
 
 def _label(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from act2sal import launching, parallel
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
-from act2sal.datasets import DatasetError, Photo, PhotoBank, PhotoState, find_photos, photo_states
+from act2sal.datasets import DatasetError, Photo, PhotoBank, PhotoState, photo_states
 from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
@@ -32,6 +32,7 @@ from act2sal.labelling import (
     make_fabric,
     own_device,
     photo_bank,
+    photos_of,
     read_label,
     refuse_changed,
 )
@@ -66,7 +67,7 @@ def train(
     """Train a detector on the photos in a folder, into the run directory `out` (A2S, both stages).
 
     Args:
-        photos: folder of photos, searched to any depth; no mask is ever opened.
+        photos: folder of photos, searched to any depth; no mask is ever opened (`labelling.photos_of`).
         out: run directory; where it lies among the photos, what it holds are no photos.
         config: all options.
         resume: go on with the run in `out`; starts one where there is none.
@@ -106,7 +107,7 @@ def _train(
 ) -> Outcome:
     """`train` in this process, which may be one of several."""
     config = launching.as_launched(config)
-    found = find_photos(photos, config.limit, outside=out)
+    found, undone = photos_of(photos, out, config)
     teacher = _first_teacher(config)
     _refuse_misfits(found, config)
     fabric = make_fabric(config)
@@ -115,7 +116,7 @@ def _train(
         _tell_processes(run, config, quiet=quiet)
         stopwatch = _stopwatch(fabric, running=profile)
         bank = _all_photos(found, run, config, stopwatch, quiet=quiet)
-        failures = [str(failure) for failure in bank.failures]
+        failures = [*undone, *(str(failure) for failure in bank.failures)]
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
             if not parallel.from_leader(folder.detector.is_file()):

@@ -9,12 +9,11 @@ from act2sal.datasets import (
     SUFFIXES,
     DatasetError,
     Photo,
-    find_files,
-    find_photos,
     mirror,
     refuse_collisions,
 )
 from act2sal.encoding import FORMAT_OF
+from act2sal.photo_search import AUTO, Remarks, Search, is_result
 from act2sal.video import ENCODERS, VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = tuple(FORMAT_OF)
@@ -45,10 +44,12 @@ class Task:
 def expanded(inputs: Sequence[str | Path]) -> list[Path]:
     """Files and folders; a pattern such as `photos/*.jpg`, where no file has that name, is what it matches.
 
-    Raises DatasetError: a pattern that matches nothing.
+    Raises DatasetError: a pattern that matches nothing; an empty word.
     """
     found: list[Path] = []
     for given in map(str, inputs):
+        if not given:
+            raise DatasetError("an input is empty; name a photo, a folder or a pattern")
         if Path(given).exists() or not glob.has_magic(given):
             found.append(Path(given))
             continue
@@ -66,6 +67,8 @@ def planned(
     *,
     overwrite: bool = False,
     skip_existing: bool = False,
+    exclude: str = AUTO,
+    remarks: Remarks | None = None,
 ) -> list[Task]:
     """The photos of all inputs and where their results go: `INPUT/a/b.jpg` gives `OUT/a/b.png`.
 
@@ -75,12 +78,15 @@ def planned(
         suffixes: what each result's name ends with, such as ".png", or ".mask.png" and ".cutout.png".
         overwrite: replace what is there already.
         skip_existing: leave out photos whose results are all there.
+        exclude: as for `photo_search.Search`.
+        remarks: gets what is left out, and what could not be had.
 
     Raises:
         DatasetError: an input holds no photo, or a result would replace a photo or the result of another.
         FileExistsError: a result is there already and neither flag is set.
     """
-    photos = [photo for root in expanded(inputs) for photo in find_photos(root, outside=out)]
+    search = Search(outside=out, exclude=exclude, remarks=remarks or Remarks())
+    photos = _without_own_results(_found(inputs, search), out, suffixes, search.remarks)
     return _wanted(_photo_tasks(photos, out, suffixes), overwrite=overwrite, skip_existing=skip_existing)
 
 
@@ -91,6 +97,8 @@ def planned_with_videos(
     *,
     overwrite: bool = False,
     skip_existing: bool = False,
+    exclude: str = AUTO,
+    remarks: Remarks | None = None,
 ) -> list[Task]:
     """The photos, then the videos: `INPUT/a/c.mov` gives `OUT/a/c.mov`, or `OUT/a/c.mask.mov` and so on.
 
@@ -100,25 +108,56 @@ def planned_with_videos(
         suffixes: as for `planned`; videos take what these have before the format.
         overwrite: as for `planned`.
         skip_existing: as for `planned`.
+        exclude: as for `planned`.
+        remarks: as for `planned`.
 
     Raises:
         DatasetError: an input holds neither, or a result would replace an input or the result of another.
         FileExistsError: as `planned`.
     """
-    photos: list[Photo] = []
-    videos: list[Photo] = []
-    for root in expanded(inputs):
-        found = find_files(root, SUFFIXES | VIDEO_SUFFIXES, outside=out)
-        if not found:
-            raise DatasetError(f"no photos and no videos in {root}")
-        for file in found:
-            (videos if _is_video(file) else photos).append(file)
+    search = Search(SUFFIXES | VIDEO_SUFFIXES, outside=out, exclude=exclude, remarks=remarks or Remarks())
+    found = _found(inputs, search)
+    videos = [file for file in found if _is_video(file)]
+    photos = [file for file in found if not _is_video(file)]
+    photos = _without_own_results(photos, out, suffixes, search.remarks)
     if is_one_video(out) and photos:
         raise DatasetError(f"{out} is one video, and there are photos; name a folder instead")
     if is_one_file(out) and videos:
         raise DatasetError(f"{out} is one picture, and there are videos; name a folder instead")
     tasks = _photo_tasks(photos, out, suffixes) + _video_tasks(videos, out, suffixes)
     return _wanted(tasks, overwrite=overwrite, skip_existing=skip_existing)
+
+
+def _found(inputs: Sequence[str | Path], search: Search) -> list[Photo]:
+    """What the inputs hold; of several, a pattern that matches nothing is a remark."""
+    roots: list[Path] = []
+    for given in inputs:
+        try:
+            roots += expanded([given])
+        except DatasetError as error:
+            if len(inputs) == 1:
+                raise
+            search.remarks.fail(str(error))
+    return search.photos(roots)
+
+
+def _without_own_results(
+    photos: list[Photo], out: Path, suffixes: Sequence[str], remarks: Remarks
+) -> list[Photo]:
+    """Without named files that an earlier run made of others of the photos, as `*.png` names them with the photos."""
+    own = [photo for photo in photos if is_result(photo.path)]
+    others = [photo for photo in photos if photo not in own]
+    if not own or not others or is_one_file(out):
+        return photos
+    made = {
+        target.resolve()
+        for task in _mirrored(others, out, [suffixes] * len(others))
+        for target in task.targets
+    }
+    again = [photo for photo in own if photo.path.resolve() in made]
+    if again:
+        remarks.say("own results", f"{len(again)} results of act2sal left out ({again[0].path}, ...)")
+    return [photo for photo in photos if photo not in again]
 
 
 def is_one_file(out: Path) -> bool:

@@ -17,6 +17,7 @@ from act2sal.detect import BATCH, NO_CONFIDENCE, Detector
 from act2sal.errors import InputError
 from act2sal.images import ImageError, SaliencyMethod, read_photo, resize_photo
 from act2sal.origin import LABEL_FREE
+from act2sal.photo_search import Remarks
 from act2sal.planning import Task, planned
 from act2sal.rendering import MAPS, Record, Rendering
 
@@ -163,8 +164,12 @@ def predict(
         FileExistsError: a result is there already and neither flag is set.
         Interrupted: Ctrl-C; what was written stays.
     """
-    tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
-    return done(tasks, maps_by(detector, rendering), rendering, workers=workers, quiet=quiet)
+    remarks = Remarks()
+    tasks = planned(
+        inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing, remarks=remarks
+    )
+    outcome = done(tasks, maps_by(detector, rendering), rendering, workers=workers, quiet=quiet)
+    return replace(outcome, failures=remarks.undone + outcome.failures)
 
 
 def predict_by(
@@ -179,8 +184,12 @@ def predict_by(
     quiet: bool = False,
 ) -> Outcome:
     """Use a method that needs no network, such as `classical.rbd`; otherwise as `predict`."""
-    tasks = planned(inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing)
-    return done(tasks, MethodMaps(method), rendering, workers=workers, quiet=quiet)
+    remarks = Remarks()
+    tasks = planned(
+        inputs, out, rendering.suffixes, overwrite=overwrite, skip_existing=skip_existing, remarks=remarks
+    )
+    outcome = done(tasks, MethodMaps(method), rendering, workers=workers, quiet=quiet)
+    return replace(outcome, failures=remarks.undone + outcome.failures)
 
 
 def done(

@@ -19,6 +19,7 @@ from act2sal.encoding import FORMAT_OF
 from act2sal.errors import InputError, MissingPackageError
 from act2sal.images import ImageError, read_photo, write_atomic
 from act2sal.output_kinds import parse_kind, refuse_kinds
+from act2sal.photo_search import AUTO, Remarks
 from act2sal.planning import Task, is_one_file, planned, planned_with_videos
 from act2sal.predict import Decoded, MapMaker, MethodMaps, Outcome, done, maps_by
 from act2sal.rendering import Record, Rendering
@@ -98,7 +99,7 @@ def maker_of(
 
 @dataclass
 class Job:
-    """One call of `act2sal predict`; records: of the photos done so far."""
+    """One call of `act2sal predict`; records: of the photos done so far; remarks: on its inputs."""
 
     maker: MapMaker
     rendering: Rendering
@@ -108,6 +109,8 @@ class Job:
     workers: int = 0
     quiet: bool = False
     records: list[Record] = field(default_factory=list)
+    exclude: str = AUTO
+    remarks: Remarks = field(default_factory=Remarks)
 
     def run(self, inputs: Sequence[str]) -> Outcome:
         """Do all photos and videos of the inputs.
@@ -116,7 +119,8 @@ class Job:
             DatasetError, FileExistsError: as `planning.planned_with_videos`.
             Interrupted: Ctrl-C; what was written stays.
         """
-        return self._do(self._plan(inputs))
+        outcome = self._do(self._plan(inputs))
+        return replace(outcome, failures=self.remarks.undone + outcome.failures)
 
     def watch(self, inputs: Sequence[str]) -> None:
         """Do photos and videos as they arrive in the folders, until Ctrl-C."""
@@ -154,6 +158,8 @@ class Job:
             self.rendering.suffixes,
             overwrite=self.overwrite,
             skip_existing=self.skip_existing,
+            exclude=self.exclude,
+            remarks=self.remarks,
         )
 
     def _do(self, tasks: Sequence[Task]) -> Outcome:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from act2sal.contact_sheet import cell_of, write_sheet
-from act2sal.datasets import DatasetError, find_photos, pairs
+from act2sal.datasets import DatasetError, Photo, pairs
 from act2sal.evaluation import (
     CODE_CONVENTIONS,
     CONVENTIONS,
@@ -23,6 +23,7 @@ from act2sal.evaluation import (
 )
 from act2sal.images import write_atomic
 from act2sal.origin import LABEL_FREE, all_seen, origin_of
+from act2sal.photo_search import Search, SilentRemarks
 from act2sal.score_plots import write_curves
 from act2sal.score_table import HEADINGS, TableFormat, score_text, table
 from act2sal.sod_sets import FoundSet, SodSet, find_sod_sets
@@ -214,7 +215,7 @@ def write_worst(path: Path, one: Scored, count: int, photos: Path | None, *, end
     found = (
         {}
         if folder is None
-        else {photo.relative.with_suffix("").as_posix(): photo.path for photo in find_photos(folder)}
+        else {photo.relative.with_suffix("").as_posix(): photo.path for photo in _photos(folder)}
     )
     worst = sorted(one.scores.rows, key=lambda row: (getattr(row.measures, COMPARED), -row.measures.mae))
     rows = []
@@ -224,6 +225,11 @@ def write_worst(path: Path, one: Scored, count: int, photos: Path | None, *, end
         cells = (found.get(row.name), row.name), (mask_file, ""), (map_file, caption)
         rows.append([cell_of(file, text) for file, text in cells])
     write_sheet(path, ["photo", "mask", "map"], rows)
+
+
+def _photos(folder: Path) -> list[Photo]:
+    """Photos alone, also where masks lie among them."""
+    return Search(remarks=SilentRemarks()).photos([folder])
 
 
 def _heading(one: Scored) -> str:

@@ -47,8 +47,9 @@ SOD_SETS = (
     SodSet("SOD", 300, "test", "Movahedi and Elder, CVPRW 2010", "photos of the BSDS", ("sod",)),
 )
 
-_MASKS = ("masks", "mask", "gt", "groundtruth", "groundtruthmask", "annotations")
-_PHOTOS = ("images", "image", "imgs", "img", "photos")
+MASK_FOLDERS = ("masks", "mask", "gt", "gts", "groundtruth", "groundtruths", "annotation", "annotations")
+PHOTO_FOLDERS = ("images", "image", "imgs", "img", "photos", "photo", "pics", "pictures", "src", "rgb")
+"""Ends of the names of folders, lower case, letters and digits alone."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,20 @@ def find_sod_sets(root: Path) -> list[FoundSet]:
     children = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     for sod_set in SOD_SETS:
         for folder in children:
-            masks = _child(folder, _MASKS)
+            masks = _child(folder, MASK_FOLDERS)
             if _plain(folder.name).startswith(sod_set.aliases) and masks is not None:
-                found.append(FoundSet(sod_set, folder, masks, _child(folder, _PHOTOS)))
+                found.append(FoundSet(sod_set, folder, masks, _child(folder, PHOTO_FOLDERS)))
     return found
+
+
+def ends_like(name: str, endings: tuple[str, ...]) -> bool:
+    """Whether the name of a folder has one of the endings; case and signs do not count."""
+    return _plain(name).endswith(endings)
 
 
 def _child(folder: Path, endings: tuple[str, ...]) -> Path | None:
     children = sorted(path for path in folder.iterdir() if path.is_dir())
-    return next((path for path in children if _plain(path.name).endswith(endings)), None)
+    return next((path for path in children if ends_like(path.name, endings)), None)
 
 
 def _plain(name: str) -> str:

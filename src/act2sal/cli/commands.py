@@ -66,6 +66,7 @@ def label_command(arguments: Sequence[str]) -> int:
         encoder_weights=options.encoder_weights,
         size=options.size,
         limit=options.limit,
+        exclude=options.exclude,
         device=options.device,
         workers=options.workers,
         seed=options.seed,
@@ -109,6 +110,7 @@ def predict_command(arguments: Sequence[str]) -> int:
         skip_existing=options.skip_existing or options.watch,
         workers=options.workers,
         quiet=options.quiet,
+        exclude=options.exclude,
     )
     if options.inputs == ("-",):
         sys.stdout.buffer.write(job.piped(sys.stdin.buffer.read()))
@@ -148,6 +150,7 @@ def compare_command(arguments: Sequence[str]) -> int:
         workers=options.workers,
         overwrite=options.overwrite,
         quiet=options.quiet,
+        exclude=options.exclude,
     )
     print(f"{outcome.written} photos in {options.out}")
     return failures(outcome.failures)

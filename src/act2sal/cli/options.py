@@ -18,6 +18,7 @@ from act2sal.config import (
 )
 
 Method = Literal["a2s", "dsr", "mc", "rbd", "hs"]
+Exclude = Annotated[str, tyro.conf.arg(metavar="auto|none|NAME,...")]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -31,7 +32,7 @@ class TrainOptions:
     """
 
     photos: tyro.conf.Positional[Path]
-    """Folder of photos, searched to any depth. No mask is ever opened."""
+    """Folder of photos, searched to any depth. Masks among them are left out, unopened (see --exclude)."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
     options: Annotated[TrainConfig, tyro.conf.arg(name="")]
@@ -69,6 +70,9 @@ class LabelOptions:
     """Side of the square the photos are resized to, in pixels."""
     limit: int | None = None
     """Use only the first so many photos in the order of their names; None: all."""
+    exclude: Exclude = "auto"
+    """What is left out of the folder: auto: masks of photos, known by names, pairs and bytes, and what this package
+    wrote; none: nothing; or names and patterns with commas between them, such as gt,'*.png', in place of guesses."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0
@@ -129,6 +133,9 @@ class PredictOptions:
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0
     """Threads that decode and encode; 0: one per core."""
+    exclude: Exclude = "auto"
+    """What is left out of folders: auto: masks of photos, and what this package wrote; none: nothing; or names and
+    patterns with commas between them, such as gt,'*.png', in place of guesses about masks."""
     overwrite: bool = False
     """Replace results that are there already."""
     skip_existing: bool = False
@@ -159,6 +166,9 @@ class CompareOptions:
     """Run directory or model file for a2s; None: the detector that ships with the package."""
     limit: int = 20
     """Only the first so many photos."""
+    exclude: Exclude = "auto"
+    """What is left out of folders: auto: masks of photos, and what this package wrote; none: nothing; or names and
+    patterns with commas between them, such as gt,'*.png', in place of guesses about masks."""
     device: Device = "auto"
     """Where a2s computes; auto takes a GPU if there is one."""
     workers: int = 0
