@@ -32,7 +32,7 @@ class TrainOptions:
     """
 
     photos: tyro.conf.Positional[Path]
-    """Folder of photos, searched to any depth. Masks among them are left out, unopened (see --exclude)."""
+    """Folder of photos, searched to any depth. Masks among them are left out, unopened."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
     options: Annotated[TrainConfig, tyro.conf.arg(name="")]
