@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from act2sal.cli import TRAINING_PACKAGES
+from act2sal.cli.ending import TRAINING_PACKAGES
 
 
 def plainly(

@@ -252,4 +252,4 @@ def test_predict_needs_no_pytorch(exported: Path, scenes: Path, tmp_path: Path) 
 def test_a_model_file_needs_pytorch_and_says_how_to_get_it(model: Path, scenes: Path, tmp_path: Path) -> None:
     done = plainly("predict", scenes / "photos", "--out", tmp_path / "out", "--model", model)
     assert done.returncode == 2
-    assert done.stderr == 'act2sal predict needs PyTorch: pip install "act2sal[train]"\n'
+    assert done.stderr == 'act2sal: predict needs PyTorch: pip install "act2sal[train]"\n'

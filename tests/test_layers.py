@@ -38,6 +38,7 @@ LAYERS = {
         "scenes",
         "sod_sets",
         "stopwatch",
+        "telemetry",
         "version",
     },
     1: {

@@ -36,4 +36,4 @@ def test_what_needs_pytorch_says_so(command: str, scenes: Path, tmp_path: Path) 
     inputs = () if command == "export" else (scenes / "photos",)
     done = plainly(command, *inputs, "--out", tmp_path / "out.onnx")
     assert done.returncode == 2
-    assert done.stderr == f'act2sal {command} needs PyTorch: pip install "act2sal[train]"\n'
+    assert done.stderr == f'act2sal: {command} needs PyTorch: pip install "act2sal[train]"\n'

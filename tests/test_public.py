@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import act2sal
-from act2sal.cli import TRAINING_PACKAGES
+from act2sal.cli.ending import TRAINING_PACKAGES
 
 
 def test_every_public_name_is_there() -> None:

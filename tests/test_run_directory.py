@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from act2sal.config import TrainConfig, from_toml, to_toml
-from act2sal.folder_lock import FolderInUseError
+from act2sal.folder_lock import FolderInUseError, lock
 from act2sal.run_directory import RunDirectory, RunError
 
 CONFIG = TrainConfig(size=64)
@@ -234,3 +234,24 @@ def test_events_that_find_no_room_are_an_error_that_names_their_file(tmp_path: P
         with pytest.raises(OSError, match="No space left on device") as caught:
             run.log({"stage": "stage2", "epoch": 2, "loss": 0.25})
     assert caught.value.filename == str(events)
+
+
+def test_without_flock_another_lock_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    begun(tmp_path / "run")
+    held = lock(tmp_path / "run")
+    with pytest.raises(FolderInUseError, match="another process is writing to"):
+        take(tmp_path / "run", resume=True)
+    held.close()
+    take(tmp_path / "run", resume=True)
+
+
+def test_without_flock_the_lock_of_a_process_that_was_killed_is_taken(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; sys.modules['fcntl'] = None\nfrom pathlib import Path\n"
+        "from act2sal.folder_lock import lock\nheld = lock(Path(sys.argv[1]))\n"
+    )
+    for ending in ("os.kill(os.getpid(), 9)", "print('held')"):
+        command = [sys.executable, "-c", code + ending, str(tmp_path / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("held\n", "")

@@ -12,7 +12,10 @@ Everything is loaded when it is first used, so that `import act2sal` takes no ti
 
 from typing import TYPE_CHECKING
 
+from act2sal.telemetry import switch_off
 from act2sal.version import __version__
+
+switch_off()
 
 if TYPE_CHECKING:
     from act2sal.config import PRESETS, TrainConfig

@@ -74,6 +74,7 @@ class Detector:
 
         Raises:
             CheckpointError: there is none, it is damaged, no detector, or not for this backend or device.
+            DeviceError: this machine has no such device.
             MissingPackageError: onnxruntime is not installed.
         """
         path = _file(None if model is None else Path(model), device, backend)

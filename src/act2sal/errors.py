@@ -19,3 +19,12 @@ class LostProcessError(RuntimeError):
 
 class MissingPackageError(ImportError):
     """An optional package is not installed; the message is one line with the command that installs it."""
+
+
+class DeviceError(InputError):
+    """A device that this machine does not have."""
+
+
+def one_line(text: str) -> str:
+    """`text` without what could move a terminal's cursor or change its colours: it may hold names of files."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

@@ -30,6 +30,7 @@ from act2sal.datasets import (
 from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.folder_lock import locked
+from act2sal.gpu import refuse_missing
 from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
 from act2sal.origin import all_seen
 from act2sal.photo_batches import PhotoSource
@@ -359,7 +360,11 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
     With several processes (`launching`) it waits until they have found each other. From then on the process keeps
     the memory that it frees (`allocator`).
+
+    Raises:
+        DeviceError: this machine has no such device.
     """
+    refuse_missing(config.device, config.devices)
     keep_freed_memory()
     precision = fabric_precision(config.precision, on_gpu=_on_gpu(config))
     if config.devices * config.num_nodes == 1:

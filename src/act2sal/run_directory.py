@@ -195,7 +195,7 @@ def _row_key(row: LogRow) -> tuple[float | int | str | None, ...]:
 def _refuse_foreign(path: Path) -> None:
     """Refuse a folder in which somebody else keeps files; a run is known by its lock file and its config."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    others = sorted(name for name in names if name != LOCK and not name.startswith(TEMPORARY))
+    others = sorted(name for name in names if not name.startswith((LOCK, TEMPORARY)))
     if others and not {LOCK, "config.toml"} <= names:
         raise RunError(f"{path} holds other files ({others[0]}, ...); --out needs a new or empty folder")
 

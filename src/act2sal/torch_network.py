@@ -12,6 +12,7 @@ from torch import Tensor
 from act2sal.allocator import keep_freed_memory
 from act2sal.checkpoint import load_detector, read_metadata
 from act2sal.detector import DetectorNetwork
+from act2sal.gpu import refuse_missing
 from act2sal.photo_batches import to_batch
 
 DEFAULT_SIZE = 320
@@ -54,7 +55,9 @@ class TorchNetwork:
 
         Raises:
             CheckpointError: there is none, it is damaged, or no detector.
+            DeviceError: this machine has no such device.
         """
+        refuse_missing(device)
         keep_freed_memory()
         about = read_metadata(path)
         size, fabric = int(about.get("size", DEFAULT_SIZE)), Fabric(accelerator=device, devices=devices)

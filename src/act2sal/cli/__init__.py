@@ -1,6 +1,7 @@
 """The `act2sal` command: finds the command, runs it, turns errors into one line and an exit status."""
 
-import errno
+import difflib
+import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -15,17 +16,9 @@ from act2sal.cli.commands import (
     predict_command,
     train_command,
 )
-from act2sal.cli.status import OK, SOME_FAILED, WRONG_USAGE, error
-from act2sal.errors import FileError, InputError, LostProcessError, MissingPackageError
+from act2sal.cli.ending import DEBUG, OK, WRONG_USAGE, ended, error
+from act2sal.errors import one_line
 from act2sal.version import __version__
-
-TRAINING_PACKAGES = frozenset(
-    {"lightning_fabric", "safetensors", "tensorboard", "timm", "torch", "torchvision"}
-)
-"""What `pip install "act2sal[train]"` adds."""
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk, a quota or a limit that is full."""
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (train_command, "train a detector on a folder of unlabelled photos"),
@@ -39,54 +32,53 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
 }
 
 
+class _OneLine(logging.Formatter):
+    """A message, which may hold names of files, on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Its text."""
+        return one_line(record.getMessage())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns 0 all done, 1 some inputs failed or the work broke off, 2 wrong usage."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    _prepare_output()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in given
+    given = [word for word in given if word != DEBUG]
+    return ended(lambda: _run(given), given[0] if given else "", debug=debug)
+
+
+def _run(given: Sequence[str]) -> int:
     if given[:1] == ["--version"]:
         print(f"act2sal {__version__}")
         return OK
     if not given or given[0] in ("-h", "--help"):
         print(_overview())
         return OK if given else WRONG_USAGE
-    if given[0] not in COMMANDS:
-        return error(f"there is no command {given[0]!r}; possible: {', '.join(COMMANDS)}", WRONG_USAGE)
-    try:
-        return COMMANDS[given[0]][0](given[1:])
-    except (InputError, FileExistsError, MissingPackageError) as reason:
-        return error(str(reason), WRONG_USAGE)
-    except ModuleNotFoundError as reason:
-        if (reason.name or "").partition(".")[0] not in TRAINING_PACKAGES:
-            raise
-        print(f'act2sal {given[0]} needs PyTorch: pip install "act2sal[train]"', file=sys.stderr)
-        return WRONG_USAGE
-    except OSError as reason:
-        return error(_told(reason, given[0]), SOME_FAILED)
-    except (FloatingPointError, FileError, LostProcessError) as reason:
-        return error(str(reason), SOME_FAILED)
-    except KeyboardInterrupt as reason:
-        how_far = str(reason) or "interrupted"
-        return error(f"{how_far}{_how_to_go_on(given[0])}", SOME_FAILED)
+    command, arguments = given[0], given[1:]
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"possible: {', '.join(COMMANDS)}"
+        return error(f"there is no command {command!r}; {hint}", WRONG_USAGE)
+    return COMMANDS[command][0](arguments)
+
+
+def _prepare_output() -> None:
+    """Characters that the terminal's encoding lacks are replaced; what is logged goes to standard error, plain."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(handlers=[handler])
+    logging.getLogger("act2sal").setLevel(logging.INFO)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
 
 
 def _overview() -> str:
     rows = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
     return (
         "usage: act2sal COMMAND ... [--help]\n\nSalient-object detectors from unlabelled photos.\n\n"
-        f"{rows}\n\nact2sal COMMAND --help shows every option with its default."
+        f"{rows}\n\nact2sal COMMAND --help shows every option with its default. With --debug, any command that an "
+        "error\nends also says where in the program."
     )
-
-
-def _told(reason: OSError, command: str) -> str:
-    """One line on a file that cannot be read or written."""
-    text = reason.strerror or str(reason)
-    what = text[:1].lower() + text[1:]
-    named = f"{reason.filename}: {what}" if reason.filename else what
-    return named + (_how_to_go_on(command) if reason.errno in NO_ROOM else "")
-
-
-def _how_to_go_on(command: str) -> str:
-    flags = {"train": "--resume", "predict": "--skip-existing"}
-    how = f"; the same command with {flags[command]} goes on" if command in flags else ""
-    return f"; what was written stays{how}"

@@ -9,6 +9,7 @@ from typing import TypeVar
 import tyro
 
 from act2sal.cli.contradictions import refuse_contradictions
+from act2sal.cli.ending import OK, SOME_FAILED, failures
 from act2sal.cli.options import (
     METHODS,
     CompareOptions,
@@ -21,9 +22,9 @@ from act2sal.cli.options import (
     TrainOptions,
 )
 from act2sal.cli.outputs import refuse_outputs
-from act2sal.cli.status import OK, SOME_FAILED, failures
 from act2sal.config import PRESETS, TrainConfig, load_toml
 from act2sal.errors import InputError
+from act2sal.gpu import refuse_missing
 
 Options = TypeVar("Options")
 
@@ -39,6 +40,7 @@ def train_command(arguments: Sequence[str]) -> int:
     )
     refuse_contradictions("train", arguments, options)
     refuse_outputs("train", options)
+    refuse_missing(options.options.device, options.options.devices)
     from act2sal import parallel
     from act2sal.pipeline import train
 
@@ -164,16 +166,6 @@ def evaluate_command(arguments: Sequence[str]) -> int:
     maps, masks = _what_to_score(options)
     jobs = scoring.jobs_of(maps, masks)
     scored = scoring.score(jobs, ending=options.ending, workers=options.workers, quiet=options.quiet)
-    code = options.convention == "a2s-code"
-    if options.format == "terminal":
-        print(scoring.header(code=code), end="\n\n")
-    print(scoring.score_table(scored, options.format, code=code))
-    print(scoring.difference_table(scored, options.format, code=code), end="")
-    print(
-        *scoring.count_lines(scored),
-        sep="\n",
-        file=sys.stdout if options.format == "terminal" else sys.stderr,
-    )
     if options.json is not None:
         scoring.write_json(options.json, scored)
     if options.csv is not None:
@@ -185,6 +177,16 @@ def evaluate_command(arguments: Sequence[str]) -> int:
             named = "-".join(part for part in (one.job.data_set, one.job.method) if part and len(scored) > 1)
             sheet = options.sheet.with_stem(f"{options.sheet.stem}-{named}") if named else options.sheet
             scoring.write_worst(sheet, one, options.worst, options.photos, ending=options.ending)
+    code = options.convention == "a2s-code"
+    if options.format == "terminal":
+        print(scoring.header(code=code), end="\n\n")
+    print(scoring.score_table(scored, options.format, code=code))
+    print(scoring.difference_table(scored, options.format, code=code), end="")
+    print(
+        *scoring.count_lines(scored),
+        sep="\n",
+        file=sys.stdout if options.format == "terminal" else sys.stderr,
+    )
     whole = all(not s.scores.counts.missing and not s.scores.counts.unreadable for s in scored)
     return OK if whole else SOME_FAILED
 
@@ -246,6 +248,7 @@ def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Optio
     options = tyro.cli(kind, args=arguments, prog=f"act2sal {command}")
     refuse_contradictions(command, arguments, options)
     refuse_outputs(command, options)
+    refuse_missing(getattr(options, "device", "auto"))
     return options
 
 
