@@ -40,6 +40,7 @@ LAYERS = {
         "stopwatch",
         "telemetry",
         "version",
+        "video_sound",
     },
     1: {
         "activation",

@@ -2,7 +2,7 @@
 
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,13 +11,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from act2sal import video_sound
 from act2sal.errors import MissingPackageError
-from act2sal.video import ENCODERS, VIDEO_SUFFIXES, VideoError, predict_video
+from act2sal.video import (
+    ALPHA_ENCODERS,
+    ENCODERS,
+    VIDEO_SUFFIXES,
+    Frame,
+    VideoError,
+    predict_video,
+    rewrite_video,
+)
 from tiny import files_of
 
 WARM, COLD, DARK = (200, 80, 60), (20, 160, 220), (30, 30, 30)
 RATE = Fraction(30_000, 1001)
 FRAMES = 8
+DATE = "2020-01-02T03:04:05.000000Z"
 
 
 def scene(height: int, width: int) -> NDArray[np.uint8]:
@@ -37,9 +47,11 @@ def make_clip(
     times: list[int] | None = None,
     pix_fmt: str = "yuv420p",
     matrix: int = 2,
+    tags: Mapping[str, str] | None = None,
 ) -> Path:
     """Eight frames at 29.97 per second and, unless `sound` is None, a quarter of a second of noise."""
     with av.open(str(path), "w") as writer:
+        writer.metadata.update(tags or {})
         pictures = writer.add_stream(codec, rate=RATE)
         pictures.height, pictures.width, pictures.pix_fmt = *size, pix_fmt
         pictures.codec_context.time_base = 1 / RATE
@@ -117,23 +129,148 @@ def test_the_sound_is_copied_packet_by_packet(clip: Path, tmp_path: Path, suffix
     assert sound_of(tmp_path / f"out{suffix}") == sound_of(clip)
 
 
-@pytest.mark.parametrize("suffix", [".webm", ".mp4", ".mov"])
-def test_sound_that_does_not_fit_is_left_out_with_one_line(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str
+def sounding(path: Path, codec: str, *, rate: int = 48_000, layout: str = "stereo") -> Path:
+    """A clip whose sound, half a second long, is coded by `codec`."""
+    video = {".webm": "libvpx-vp9", ".avi": "mpeg4", ".wmv": "wmv2", ".mpg": "mpeg2video"}
+    with av.open(str(path), "w") as writer:
+        pictures = writer.add_stream(video.get(path.suffix, "libx264"), rate=24)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        voice = writer.add_stream(codec, rate=rate, layout=layout)
+        voice.bit_rate = 96_000
+        voice.codec_context.open()
+        for _ in range(12):
+            writer.mux(pictures.encode(av.VideoFrame.from_ndarray(scene(48, 64))))
+        channels = voice.codec_context.layout.nb_channels
+        tone = np.sin(np.arange(rate // 2) * 2 * np.pi * 440 / rate) * 0.5
+        samples = av.AudioFrame.from_ndarray(
+            np.repeat(tone[:, None], channels, 1).reshape(1, -1).astype(np.float32), "flt", layout
+        )
+        samples.sample_rate, samples.pts, samples.time_base = rate, 0, Fraction(1, rate)
+        encoder = voice.codec_context
+        resampler = av.AudioResampler(encoder.format, encoder.layout, rate, encoder.frame_size or None)
+        for part in [*resampler.resample(samples), *resampler.resample(None), None]:
+            writer.mux(voice.encode(part))
+        writer.mux(pictures.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "source", "suffix", "expected"),
+    [
+        ("pcm_s16le", ".avi", ".mp4", "aac"),
+        ("pcm_s16le", ".mkv", ".webm", "opus"),
+        ("pcm_s24le", ".mov", ".mov", "pcm_s24le"),
+        ("flac", ".mkv", ".webm", "opus"),
+        ("libmp3lame", ".mkv", ".webm", "opus"),
+        ("ac3", ".mkv", ".webm", "opus"),
+        ("wmav2", ".wmv", ".mp4", "aac"),
+        ("mp2", ".mpg", ".webm", "opus"),
+        ("libopus", ".webm", ".mov", "aac"),
+        ("libopus", ".webm", ".mp4", "opus"),
+    ],
+)
+def test_sound_that_does_not_fit_is_encoded_anew_with_one_line(
+    codec: str, source: str, suffix: str, expected: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Opus fits into WebM and MP4; the list of codecs of MOV names it too, but no header can be written.
-    source = make_clip(tmp_path / "clip.webm", codec="libvpx-vp9", sound="libopus")
+    clip = sounding(tmp_path / f"clip{source}", codec)
     out = tmp_path / f"out{suffix}"
-    assert predict_video(source, out, same, quiet=True) == FRAMES
-    if suffix == ".mov":
-        assert [record.message for record in caplog.records] == [
-            f"{source}: the new container cannot hold its sound, which is left out"
-        ]
-        with av.open(str(out)) as reader:
-            assert not reader.streams.audio
-    else:
-        assert not caplog.records
-        assert sound_of(out) == sound_of(source)
+    assert predict_video(clip, out, same, quiet=True) == 12
+    with av.open(str(out)) as reader:
+        (voice,) = reader.streams.audio
+        assert voice.codec_context.codec.canonical_name == expected
+        heard = [frame.to_ndarray().astype(np.float64) for frame in reader.decode(voice)]
+        seconds = sum(frame.samples for frame in reader_frames(out)) / voice.rate
+    assert seconds == pytest.approx(0.5, abs=0.1)
+    assert max(np.abs(part).max() for part in heard) > 0.2
+    copied = expected in codec
+    line = f"{clip}: the new container cannot hold its sound, which is encoded anew"
+    assert [record.message for record in caplog.records] == [line] * (not copied)
+
+
+def reader_frames(path: Path) -> list[av.AudioFrame]:
+    with av.open(str(path)) as reader:
+        return list(reader.decode(audio=0))
+
+
+def test_many_channels_at_a_high_rate_come_along(tmp_path: Path) -> None:
+    clip = sounding(tmp_path / "clip.mkv", "flac", rate=192_000, layout="5.1")
+    for suffix in (".webm", ".mp4"):
+        predict_video(clip, tmp_path / f"out{suffix}", same, quiet=True)
+        assert sum(frame.samples for frame in reader_frames(tmp_path / f"out{suffix}")) > 20_000
+
+
+def test_sound_that_nobody_knows_is_left_out_with_one_line(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(video_sound, "_works", lambda *arguments: False)
+    predict_video(clip, tmp_path / "out.mp4", same, quiet=True)
+    assert [record.message for record in caplog.records] == [
+        f"{clip}: the new container cannot hold its sound, which is left out"
+    ]
+    with av.open(str(tmp_path / "out.mp4")) as reader:
+        assert not reader.streams.audio
+
+
+def test_sound_that_breaks_off_costs_no_frame(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: object, packet: object) -> None:
+        raise av.ArgumentError(22, "no")
+
+    monkeypatch.setattr(video_sound, "_works", lambda *arguments: True)
+    monkeypatch.setattr(video_sound.CopiedSound, "put", broken)
+    assert predict_video(clip, tmp_path / "out.mp4", same, quiet=True) == FRAMES
+    assert [record.message for record in caplog.records] == [
+        f"{clip}: its sound breaks off, as the new container takes no more of it"
+    ]
+
+
+@pytest.mark.parametrize("suffix", sorted(ENCODERS))
+def test_title_and_date_are_kept(tmp_path: Path, suffix: str) -> None:
+    source = make_clip(tmp_path / "clip.mp4", sound=None, tags={"title": "A bird", "creation_time": DATE})
+    predict_video(source, tmp_path / f"out{suffix}", same, quiet=True)
+    with av.open(str(tmp_path / f"out{suffix}")) as reader:
+        tags = reader.metadata
+    assert (tags["title"], tags["creation_time"]) == ("A bird", DATE)
+
+
+@pytest.mark.parametrize("suffix", sorted(ALPHA_ENCODERS))
+def test_transparency(clip: Path, tmp_path: Path, suffix: str) -> None:
+    made = np.zeros((48, 64, 4), np.uint8)
+    made[8:24, 8:32] = (*WARM, 255)
+    made[24:40, 8:32] = (*WARM, 128)
+    out = tmp_path / f"out{suffix}"
+    rewrite_video(clip, out, lambda frames: (made for _ in frames), alpha=True, quiet=True)
+    with av.open(str(out)) as reader:
+        stream = reader.streams.video[0]
+        # FFmpeg's own decoder of VP9 knows nothing of the second, grey stream that holds the transparency
+        decoder = stream.codec_context
+        if suffix != ".mov":
+            assert stream.metadata["alpha_mode"] == "1"
+            decoder = av.CodecContext.create("libvpx-vp9", "r")
+        else:
+            assert (stream.codec_context.name, stream.codec_context.profile) == ("prores", "4444")
+        frames = [frame for packet in reader.demux(stream) for frame in decoder.decode(packet)]
+    assert len(frames) == FRAMES
+    shown = frames[3].to_ndarray(format="rgba").astype(int)
+    assert shown[2, 2, 3] == 0
+    for row, alpha in ((16, 255), (32, 128)):
+        assert np.abs(shown[row, 20] - (*WARM, alpha)).max() <= 6
+
+
+def test_a_container_without_transparency_is_refused(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"\.mp4 holds no transparency; possible: \.webm"):
+        rewrite_video(clip, tmp_path / "out.mp4", lambda frames: [], alpha=True, quiet=True)
+
+
+def test_the_frames_function_can_look_ahead(clip: Path, tmp_path: Path) -> None:
+    def backwards(frames: Iterable[Frame]) -> list[NDArray[np.uint8]]:
+        seen = list(frames)
+        np.testing.assert_allclose([frame.time for frame in seen], times_of(clip))
+        return [negative(frame.pixels) for frame in reversed(seen)]
+
+    assert rewrite_video(clip, tmp_path / "out.mp4", backwards, quiet=True) == FRAMES
+    np.testing.assert_allclose(times_of(tmp_path / "out.mp4"), times_of(clip), atol=1e-3)
 
 
 def test_a_silent_video(tmp_path: Path) -> None:

@@ -1,34 +1,47 @@
 """Videos frame by frame: decode, turn upright, work, encode; the sound goes along."""
 
-import io
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from act2sal import progress
-from act2sal.errors import InputError, MissingPackageError
+from act2sal.errors import InputError
 from act2sal.images import written_whole
+from act2sal.video_sound import Sound, add_sounds, require_video
 
 if TYPE_CHECKING:
-    from av import AudioStream, Packet, VideoFrame, VideoStream
+    from av import Packet, VideoFrame, VideoStream
     from av.container import InputContainer, OutputContainer
 
 logger = logging.getLogger("act2sal")
 
 FrameFunction = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""(H, W, 3) uint8 RGB -> (H, W, 3) RGB or (H, W) grey, uint8."""
+"""(H, W, 3) uint8 RGB -> (H, W, 3) RGB, (H, W) grey or, in a transparent video, (H, W, 4) RGBA; uint8."""
+
+
+class Frame(NamedTuple):
+    """A frame, (H, W, 3) uint8 RGB, upright, and its time in seconds, None where the video does not tell."""
+
+    pixels: NDArray[np.uint8]
+    time: float | None
+
+
+FramesFunction = Callable[[Iterable[Frame]], Iterable[NDArray[np.uint8]]]
+"""All frames, one after the other, to as many in their order, each as of a `FrameFunction`; it can look ahead."""
 
 
 class Encoder(NamedTuple):
-    """What encodes the frames of a container: its name in FFmpeg, and its options."""
+    """What encodes the frames of a container: its name in FFmpeg, its options, and how it stores pixels."""
 
     name: str
     options: dict[str, str]
+    pixels: str = "yuv420p"
 
 
 _H264 = Encoder("libx264", {"crf": "18"})
@@ -38,6 +51,12 @@ ENCODERS = {".mp4": _H264, ".mov": _H264, ".mkv": _H264, ".webm": _VP9}
 """By the suffix of the file that is written. The crf of H.264 is our choice for a nearly lossless look, as is that of
 VP9; a lower one gives a larger file."""
 
+_VP9_ALPHA = Encoder(_VP9.name, _VP9.options | {"auto-alt-ref": "0"}, "yuva420p")
+_PRORES_4444 = Encoder("prores_ks", {"profile": "4", "alpha_bits": "16"}, "yuva444p10le")
+
+ALPHA_ENCODERS = {".webm": _VP9_ALPHA, ".mkv": _VP9_ALPHA, ".mov": _PRORES_4444}
+"""The same for videos with transparency: browsers take the first, programs for editing the last."""
+
 VIDEO_SUFFIXES = frozenset(
     {*ENCODERS, ".m4v", ".avi", ".mpg", ".mpeg", ".wmv", ".3gp", ".flv", ".m2ts", ".mts", ".ogv"}
 )
@@ -45,6 +64,12 @@ VIDEO_SUFFIXES = frozenset(
 
 FALLBACK_RATE = Fraction(25)
 """Frames per second of a video that does not tell."""
+
+_OF_THE_FILE = frozenset(
+    {"major_brand", "minor_version", "compatible_brands", "encoder", "encoded_by", "software", "duration"}
+    | {"handler_name", "vendor_id", "timecode"}
+)
+"""Tags, in small letters, that are no longer true of another file."""
 
 _LIMITED_RANGE = 1  # of FFmpeg's AVColorRange: luma from 16 to 235, what players expect
 _UNSPECIFIED_MATRIX = 2  # of FFmpeg's AVColorSpace
@@ -58,16 +83,34 @@ class VideoError(InputError):
 def predict_video(
     source: Path, out: Path, frame_function: FrameFunction, *, overwrite: bool = False, quiet: bool = False
 ) -> int:
-    """Write the video `source` anew with `frame_function` applied to each frame.
+    """Write the video `source` anew with `frame_function` applied to each frame; see `rewrite_video`."""
+
+    def work(frames: Iterable[Frame]) -> Iterator[NDArray[np.uint8]]:
+        return (frame_function(frame.pixels) for frame in frames)
+
+    return rewrite_video(source, out, work, overwrite=overwrite, quiet=quiet)
+
+
+def rewrite_video(
+    source: Path,
+    out: Path,
+    work: FramesFunction,
+    *,
+    alpha: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Write the video `source` anew with other frames.
 
     Frames keep their times; they are turned upright first, and sides of odd length grow by a pixel, as 4:2:0 video
-    needs even ones. The sound is copied as it is, where the new container can hold it. Damaged frames are left out.
-    `out` appears whole or not at all.
+    needs even ones. Title, date and other tags stay. The sound is copied where the new container can hold it, else
+    encoded anew. Damaged frames are left out. `out` appears whole or not at all.
 
     Args:
         source: any video that FFmpeg reads.
         out: its suffix says the container, see `ENCODERS`; folders are made.
-        frame_function: what is done to a frame, see `FrameFunction`.
+        work: makes the frames, see `FramesFunction`.
+        alpha: whether the frames are RGBA; the container is then one of `ALPHA_ENCODERS`.
         overwrite: replace `out` if it is there already.
         quiet: no progress bar.
 
@@ -81,12 +124,8 @@ def predict_video(
     """
     av = require_video()
     source, out = Path(source), Path(out)
-    if out.suffix.lower() not in ENCODERS:
-        raise VideoError(f"{out}: a video is written as {', '.join(ENCODERS)}")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise VideoError(f"{out} is the video itself and would be replaced; write to another file")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+    _refuse_target(source, out, alpha=alpha, overwrite=overwrite)
+    encoder = (ALPHA_ENCODERS if alpha else ENCODERS)[out.suffix.lower()]
     try:
         looked = _look(source)
         with (
@@ -96,34 +135,71 @@ def predict_video(
             progress.bar(source.name, total=looked.frames, quiet=quiet) as advance,
         ):
             pictures = reader.streams.best("video")
-            target = _add_pictures(writer, pictures, looked, ENCODERS[out.suffix.lower()])
-            sounds = _add_sounds(reader, writer, source)
+            writer.metadata.update(kept_tags(reader.metadata))
+            target = _add_pictures(writer, pictures, looked, encoder)
+            sounds = add_sounds(reader, writer, source)
+            times: deque[VideoFrame] = deque()
+            frames = _frames(reader, pictures, sounds, source, looked, times)
             written = 0
-            for packet in reader.demux(pictures, *(reader.streams[index] for index in sounds)):
-                if packet.stream.index in sounds:
-                    _copy(packet, sounds[packet.stream.index], writer)
-                    continue
-                for frame in _decoded(packet, source):
-                    pixels = _worked(frame_function, _upright(frame, looked))
-                    writer.mux(target.encode(_encodable(pixels, frame, target, number=written)))
-                    written += 1
-                    advance()
+            for made in work(frames):
+                pixels = _fitting(made, looked, alpha=alpha)
+                writer.mux(target.encode(_encodable(pixels, times.popleft(), target, number=written)))
+                written += 1
+                advance()
             writer.mux(target.encode())
             return written
     except av.FFmpegError as error:
         raise VideoError(f"{source}: {_reason(error)}") from error
 
 
-def require_video() -> Any:
-    """The library that reads and writes videos.
+def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Those that describe a video, such as its title and date, and not its file."""
+    return {key: value for key, value in tags.items() if key.lower() not in _OF_THE_FILE}
 
-    Raises MissingPackageError: it is not installed.
-    """
+
+def _refuse_target(source: Path, out: Path, *, alpha: bool, overwrite: bool) -> None:
+    suffix = out.suffix.lower()
+    if suffix not in ENCODERS:
+        raise VideoError(f"{out}: a video is written as {', '.join(ENCODERS)}")
+    if alpha and suffix not in ALPHA_ENCODERS:
+        raise VideoError(f"{out}: {suffix} holds no transparency; possible: {', '.join(ALPHA_ENCODERS)}")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise VideoError(f"{out} is the video itself and would be replaced; write to another file")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+
+
+def _frames(
+    reader: "InputContainer",
+    pictures: "VideoStream",
+    sounds: dict[int, Sound],
+    source: Path,
+    looked: "_Looked",
+    times: "deque[VideoFrame]",
+) -> Iterator[Frame]:
+    """The frames; `times` gets them as they were decoded, and the sound goes its way in between."""
+    for packet in reader.demux(pictures, *(reader.streams[index] for index in sounds)):
+        if packet.stream.index in sounds:
+            _put(sounds, packet, source)
+            continue
+        for frame in _decoded(packet, source):
+            times.append(frame)
+            yield Frame(_upright(frame, looked), frame.time)
+
+
+def _put(sounds: dict[int, Sound], packet: "Packet", source: Path) -> None:
+    """A packet of sound; where the container takes no more of it, the frames go on without it."""
+    index = packet.stream.index
     try:
-        import av
-    except ImportError as error:
-        raise MissingPackageError('videos need the extra "video": pip install "act2sal[video]"') from error
-    return av
+        sounds[index].put(packet)
+    except require_video().FFmpegError:
+        logger.warning("%s: its sound breaks off, as the new container takes no more of it", source)
+        sounds[index] = _Silence()
+
+
+class _Silence:
+    def put(self, packet: "Packet") -> None:
+        """Nothing."""
 
 
 def _reason(error: Exception) -> str:
@@ -173,7 +249,7 @@ def _add_pictures(
     rate = pictures.average_rate or pictures.guessed_rate or FALLBACK_RATE
     target = cast("VideoStream", writer.add_stream(encoder.name, rate=rate, options=encoder.options))
     target.height, target.width = (side + side % 2 for side in looked.upright)
-    target.pix_fmt = "yuv420p"
+    target.pix_fmt = encoder.pixels
     old, new = pictures.codec_context, target.codec_context
     new.time_base = pictures.time_base or 1 / rate
     if old.sample_aspect_ratio:
@@ -184,39 +260,6 @@ def _add_pictures(
     new.color_primaries = old.color_primaries
     new.color_trc = old.color_trc
     return target
-
-
-def _add_sounds(
-    reader: "InputContainer", writer: "OutputContainer", source: Path
-) -> dict[int, "AudioStream"]:
-    """Streams for the sound that the new container can hold, by the number of the old one."""
-    sounds = {}
-    for sound in reader.streams.audio:
-        if _holds(writer, sound):
-            sounds[sound.index] = writer.add_stream_from_template(sound)
-        else:
-            logger.warning("%s: the new container cannot hold its sound, which is left out", source)
-    return sounds
-
-
-def _holds(writer: "OutputContainer", sound: "AudioStream") -> bool:
-    """Whether the container takes the sound, by a header in memory: its list of codecs promises too much."""
-    if sound.codec_context is None:  # FFmpeg does not know the codec
-        return False
-    av = require_video()
-    try:
-        with av.open(io.BytesIO(), "w", format=writer.format.name) as trial:
-            trial.add_stream_from_template(sound)
-            trial.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
-
-
-def _copy(packet: "Packet", sound: "AudioStream", writer: "OutputContainer") -> None:
-    if packet.dts is not None:  # else it is the empty one at the end
-        packet.stream = sound
-        writer.mux(packet)
 
 
 def _decoded(packet: "Packet", source: Path) -> list["VideoFrame"]:
@@ -239,13 +282,13 @@ def _upright(frame: "VideoFrame", looked: _Looked) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), looked.quarter_turns))
 
 
-def _worked(frame_function: FrameFunction, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What the function makes of a frame, (H, W, 3) uint8 with even sides: the last row and column are repeated."""
-    height, width = frame.shape[:2]
-    pixels = frame_function(frame)
-    if pixels.dtype != np.uint8 or pixels.shape not in ((height, width), (height, width, 3)):
+def _fitting(pixels: NDArray[np.uint8], looked: _Looked, *, alpha: bool) -> NDArray[np.uint8]:
+    """A frame as it is encoded, (H, W, 3 or 4) uint8 with even sides: the last row and column are repeated."""
+    height, width = looked.upright
+    shapes = [(height, width, 4)] if alpha else [(height, width), (height, width, 3)]
+    if pixels.dtype != np.uint8 or pixels.shape not in shapes:
         raise ValueError(
-            f"a frame {frame.shape} became {pixels.shape} {pixels.dtype}, which a video cannot hold"
+            f"a frame {(height, width)} became {pixels.shape} {pixels.dtype}, which a video cannot hold"
         )
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
@@ -257,7 +300,7 @@ def _encodable(
 ) -> "VideoFrame":
     """A frame for the encoder, at the time of the `old` one; `number` tells the time where that has none."""
     matrix = target.codec_context.colorspace
-    rgb = require_video().VideoFrame.from_ndarray(pixels, format="rgb24")
+    rgb = require_video().VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
     frame = rgb.reformat(
         format=target.pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=_LIMITED_RANGE
     )
