@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from act2sal.cli import main
 from act2sal.contact_sheet import Cell, write_sheet
 from act2sal.images import read_photo, write_gray_png
 from act2sal.origin import Origin, marked_png
@@ -141,6 +143,31 @@ def test_maps_that_say_so_have_their_dagger(tmp_path: Path) -> None:
     }
     alone = run(tmp_path / "ours", masks)
     assert any(line.startswith("‡  ") for line in alone.stdout.splitlines())
+
+
+def test_a_folder_that_may_not_be_entered_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps, masks = write_maps(tmp_path / "maps", 90), write_maps(tmp_path / "masks", 0)
+    (maps / "closed").mkdir()
+    scan = os.scandir
+
+    def guarded(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", guarded)
+    assert main(["evaluate", str(maps), str(masks), "--quiet"]) == 1
+    assert capsys.readouterr().out.count("closed: Permission denied") == 1
+
+
+def test_sheets_and_plots_among_the_maps_are_no_maps(tmp_path: Path) -> None:
+    maps, masks = write_maps(tmp_path / "maps", 90), write_maps(tmp_path / "masks", 0)
+    outputs = ("--plot", maps, "--worst", 1, "--sheet", maps / "worst.png")
+    first, second = (run(maps, masks, *outputs) for _ in range(2))
+    assert (maps / "worst.png").is_file()
+    assert (second.returncode, second.stdout) == (0, first.stdout)
 
 
 def test_gaps_are_named_and_give_status_1(tmp_path: Path) -> None:

@@ -59,20 +59,34 @@ class Failure:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Maps and masks of the same name: `pairs` (map, mask) sorted by name, and those without a partner."""
+    """Maps and masks of the same name: `pairs` (map, mask) sorted by name, and those without a partner.
+
+    closed: one line for each folder that may not be entered.
+    """
 
     pairs: list[tuple[Path, Path]]
     maps_alone: list[Path]
     masks_alone: list[Path]
+    closed: list[str] = field(default_factory=list)
 
 
-def find_photos(root: Path, limit: int | None = None, *, outside: Path | None = None) -> list[Photo]:
+def _warn_unreadable(error: OSError) -> None:
+    _LOGGER.warning("skipping folder %s: %s", error.filename, error.strerror)
+
+
+def find_photos(
+    root: Path,
+    limit: int | None = None,
+    *,
+    outside: Path | None = None,
+    unreadable: Callable[[OSError], None] = _warn_unreadable,
+) -> list[Photo]:
     """Photos in the folder `root` and below (`find_files`, `SUFFIXES`), at most the first `limit`.
 
     Raises DatasetError: `root` missing, nothing found, `limit` < 1.
     """
     refuse_limit(limit)
-    photos = find_files(root, SUFFIXES, outside=outside)
+    photos = find_files(root, SUFFIXES, outside=outside, unreadable=unreadable)
     if not photos:
         raise DatasetError(f"no photos in {root} (looked for {', '.join(sorted(SUFFIXES))})")
     return photos[:limit]
@@ -84,11 +98,18 @@ def refuse_limit(limit: int | None) -> None:
         raise DatasetError(f"the limit of photos must be at least 1, not {limit}")
 
 
-def find_files(root: Path, suffixes: Set[str], *, outside: Path | None = None) -> list[Photo]:
+def find_files(
+    root: Path,
+    suffixes: Set[str],
+    *,
+    outside: Path | None = None,
+    unreadable: Callable[[OSError], None] = _warn_unreadable,
+) -> list[Photo]:
     """Files in the folder `root` and below, sorted by relative path; there may be none.
 
     Known by their suffix, in any case; hidden files and folders are left out, links to folders followed once. A file
     as `root` is found whatever its suffix. A folder `outside` below `root` is left out: results are no photos.
+    `unreadable` is told what cannot be entered.
 
     Raises DatasetError: `root` missing.
     """
@@ -97,7 +118,7 @@ def find_files(root: Path, suffixes: Set[str], *, outside: Path | None = None) -
         return [Photo(root, Path(root.name))]
     if not root.is_dir():
         raise DatasetError(f"no such file or folder: {root}")
-    files = known_files(root, suffixes, unreadable=_warn_unreadable)
+    files = known_files(root, suffixes, unreadable=unreadable)
     if outside is not None and root.resolve() in outside.resolve().parents:
         results = outside.resolve().relative_to(root.resolve())
         files = [file for file in files if not file.relative.is_relative_to(results)]
@@ -157,11 +178,13 @@ def pairs(maps: Path, masks: Path, *, ending: str = "") -> Pairing:
 
     Raises DatasetError: no pictures, or two in one folder that differ by suffix alone.
     """
-    by_name, masks_by_name = _by_stem(maps, ending), _by_stem(masks)
+    closed: list[str] = []
+    by_name, masks_by_name = _by_stem(maps, closed, ending), _by_stem(masks, closed)
     return Pairing(
         pairs=[(by_name[n], masks_by_name[n]) for n in sorted(by_name.keys() & masks_by_name.keys())],
         maps_alone=[by_name[n] for n in sorted(by_name.keys() - masks_by_name.keys())],
         masks_alone=[masks_by_name[n] for n in sorted(masks_by_name.keys() - by_name.keys())],
+        closed=closed,
     )
 
 
@@ -370,17 +393,17 @@ def known_files(
     return sorted(photos, key=lambda file: file.relative.as_posix())
 
 
-def _warn_unreadable(error: OSError) -> None:
-    _LOGGER.warning("skipping folder %s: %s", error.filename, error.strerror)
-
-
 def _folded(path: Path) -> str:
     return path.as_posix().casefold()
 
 
-def _by_stem(folder: Path, ending: str = "") -> dict[str, Path]:
+def _by_stem(folder: Path, closed: list[str], ending: str = "") -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for photo in find_photos(folder):
+
+    def note(error: OSError) -> None:
+        closed.append(f"{error.filename}: {error.strerror}")
+
+    for photo in find_photos(folder, unreadable=note):
         name = photo.relative.with_suffix("").as_posix().removesuffix(ending)
         if name in found:
             raise DatasetError(f"{found[name]} and {photo.path} have the same name")

@@ -16,6 +16,7 @@ from act2sal.evaluation.accumulator import REPLICATES, Accumulator
 from act2sal.evaluation.image_scores import MASK_THRESHOLD, ImageScores, score_map, score_prob
 from act2sal.evaluation.scores import Counts, ImageRow, Scores
 from act2sal.images import ImageError, read_photo
+from act2sal.origin import origin_of
 
 _AHEAD = 8  # pairs in work per thread
 
@@ -119,6 +120,8 @@ def evaluate(
     found = {name_of(mask, masks): (map_, mask) for map_, mask in pairing.pairs}
     kept = {name: files for name, files in found.items() if only is None or name in only}
     tally = Tally(replicates=replicates)
+    for line in pairing.closed:
+        tally.add_unreadable(line)
     with progress.bar("evaluate", total=len(kept), quiet=quiet) as advance:
         for name, result in zip(kept, _scored(kept.values(), workers), strict=True):
             if isinstance(result, ImageScores):
@@ -190,8 +193,12 @@ def name_of(mask: Path, masks: Path) -> str:
 
 
 def _alone(pairing: Pairing, maps: Path, masks: Path) -> dict[str, tuple[str, ...]]:
-    """Masks and maps without a partner, by relative path."""
+    """Masks and maps without a partner, by relative path; sheets and plots that lie among the maps are none."""
+    origins = {path: origin_of(path) for path in pairing.maps_alone}
+    extra = [
+        path for path, origin in origins.items() if origin is None or origin.what not in ("sheet", "plot")
+    ]
     return {
         "missing": tuple(path.relative_to(masks).as_posix() for path in pairing.masks_alone),
-        "extra": tuple(path.relative_to(maps).as_posix() for path in pairing.maps_alone),
+        "extra": tuple(path.relative_to(maps).as_posix() for path in extra),
     }
