@@ -98,10 +98,10 @@ def test_missing_and_foreign_files_are_named(saved: Path, tmp_path: Path) -> Non
     ("entry", "value", "message"),
     [
         ("version", "2", "has version 2"),
-        ("channels", "16", "size mismatch"),
+        ("channels", "16", r"such as adapters\.0\.0\.bias"),
         ("channels", "many", "invalid literal"),
         ("finest_stride", "3", "finest stride 3"),
-        ("attention", "true", "Missing key"),
+        ("attention", "true", r"such as local\.attention\.0\.bias"),
         ("channels", None, "lacks the entry 'channels'"),
     ],
 )

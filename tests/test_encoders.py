@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import densenet121, mobilenet_v2, resnet18, resnet50
 
 from act2sal import encoder_weights, encoders
-from act2sal.encoder_weights import WeightsError, encoder_tensors, moco_v2_file, read_weights
+from act2sal.encoder_weights import encoder_tensors, moco_v2_file
 from act2sal.encoders import (
     Encoder,
     EncoderError,
@@ -24,6 +24,7 @@ from act2sal.encoders import (
     freeze,
 )
 from act2sal.images import read_photo, resize_photo
+from act2sal.weight_files import WeightsError, read_weights
 
 MOBILE_HEAD = ("conv_head.", "bn2.", "classifier.")
 

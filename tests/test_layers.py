@@ -41,6 +41,7 @@ LAYERS = {
         "telemetry",
         "version",
         "video_sound",
+        "weight_files",
     },
     1: {
         "activation",

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from act2sal.activation import ActivationNetwork, BoundaryKind
 from act2sal.detector import DetectorNetwork, ObjectPresence
-from act2sal.encoder_weights import WeightsError, read_weights
 from act2sal.encoders import Encoder, encoder_from_metadata, encoder_metadata
 from act2sal.errors import CheckpointError
 from act2sal.images import write_atomic
+from act2sal.weight_files import WeightsError, read_weights
 
 DETECTOR_FORMAT = "act2sal detector"
 STAGE1_FORMAT = "act2sal stage 1"
@@ -164,14 +164,36 @@ def _load(path: Path, kind: str, build: Callable[[Mapping[str, str]], Module]) -
         raise CheckpointError(f"{path} holds no {kind}: it is {_described(tensors, metadata)}")
     if metadata.get("version") != VERSION:
         raise CheckpointError(f"{path} has version {metadata.get('version')}; this package reads {VERSION}")
+    # First without memory for the weights: what the metadata claim may be larger than any machine.
+    _refuse_others(path, _built(path, build, metadata, "meta"), tensors)
+    module = _built(path, build, metadata, "cpu")
+    module.load_state_dict(tensors)
+    return module.eval()
+
+
+def _built(
+    path: Path, build: Callable[[Mapping[str, str]], Module], metadata: Mapping[str, str], device: str
+) -> Module:
     try:
-        module = build(metadata)
-        module.load_state_dict(tensors)
+        with torch.device(device):
+            return build(metadata)
     except KeyError as error:
         raise CheckpointError(f"{path} lacks the entry {error} in its metadata") from error
-    except (RuntimeError, ValueError, WeightsError) as error:
-        raise CheckpointError(f"{path} does not fit its own description: {error}") from error
-    return module.eval()
+    except Exception as error:  # metadata can ask for anything, and timm and PyTorch raise whatever they like
+        first = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{path} does not fit its own description: {first}") from error
+
+
+def _refuse_others(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise a CheckpointError where the tensors are not those of the module."""
+    asked = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    there = {name: tensor.shape for name, tensor in tensors.items()}
+    wrong = sorted(name for name in asked.keys() | there.keys() if asked.get(name) != there.get(name))
+    if wrong:
+        raise CheckpointError(
+            f"{path} does not fit its own description: {len(wrong)} tensors are missing, unexpected or of another "
+            f"shape, such as {wrong[0]}"
+        )
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -370,7 +370,7 @@ def load_toml(path: Path, base: TrainConfig) -> TrainConfig:
     """
     try:
         return from_toml(path.read_text(encoding="utf-8"), base)
-    except (OSError, UnicodeDecodeError, ConfigError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

@@ -1,20 +1,17 @@
-"""Encoder weights: read a file, recognise its names, check every tensor; download the MoCo v2 file."""
+"""Encoder weights: recognise the names of a file, check every tensor; download the MoCo v2 file."""
 
 import hashlib
 import os
-import pickle
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from act2sal.errors import InputError
 from act2sal.progress import bar
+from act2sal.weight_files import WeightsError
 
 MOCO_V2_URL = (
     "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"
@@ -23,27 +20,8 @@ MOCO_V2_MD5 = "a04e12f8"  # the first 8 hexadecimal digits, as its authors publi
 MOCO_V2_PREFIX = "module.encoder_q."
 
 _PREFIXES = (MOCO_V2_PREFIX, "module.encoder.", "encoder.", "module.", "backbone.")
-_WRAPPERS = ("state_dict", "model", "model_state", "net")
 _SHOWN = 8
 _BLOCK = 1 << 20
-
-
-class WeightsError(InputError):
-    """Encoder weights that cannot be had, read or used; the message says what to do or lists the tensors."""
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors and the metadata of a safetensors or PyTorch file (`weights_only=True`).
-
-    Floating point tensors come as float32. PyTorch files have no metadata. Raises WeightsError.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"no encoder weights at {path}")
-    tensors, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
-    return {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-    }, metadata
 
 
 def encoder_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -146,28 +124,6 @@ def moco_v2_file(*, quiet: bool = False) -> Path:
             "delete it and try again"
         )
     return path
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"cannot read {path}: {error}") from error
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise WeightsError(f"cannot read {path}: {first_line}") from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise WeightsError(f"{path} holds no state dict (names and tensors)")
-    return dict(content)
 
 
 def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Encoders: feature pyramids with five levels (strides 2 to 32) out of timm models, and their weights."""
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +13,15 @@ from torch import Tensor, nn
 
 from act2sal.encoder_weights import (
     MOCO_V2_PREFIX,
-    WeightsError,
     encoder_tensors,
     match,
     moco_v2_file,
-    read_weights,
     rename_torchvision,
     top_level_outside,
 )
 from act2sal.errors import InputError
 from act2sal.model_files import BUILTIN_PATH
+from act2sal.weight_files import WeightsError, read_weights
 
 UNKNOWN = "unknown"
 """Supervision of weights of which nobody says what they were trained with."""
@@ -220,7 +220,7 @@ def _densenet_body(spec: EncoderSpec) -> tuple[nn.Module, tuple[int, ...]]:
 def _timm_body(spec: EncoderSpec) -> tuple[nn.Module, tuple[int, ...]]:
     try:
         body = _timm_pyramid(spec, None)
-    except (RuntimeError, AttributeError, TypeError) as error:
+    except Exception as error:  # timm's models raise whatever they like
         raise EncoderError(f"timm cannot make a feature pyramid of {spec.name}: {error}") from error
     reductions = [level["reduction"] for level in body.feature_info.info]
     if any(stride not in reductions for stride in STRIDES):
@@ -298,7 +298,7 @@ def _load(encoder: Encoder, tensors: Mapping[str, Tensor], *, whole_names: list[
 def _spec_from_metadata(metadata: Mapping[str, str], default: EncoderSpec) -> EncoderSpec:
     eps = metadata.get("encoder.bn_eps")
     try:
-        return EncoderSpec(
+        spec = EncoderSpec(
             name=default.name,
             mean=_three(map(float, metadata["encoder.mean"].split(",")))
             if "encoder.mean" in metadata
@@ -312,6 +312,13 @@ def _spec_from_metadata(metadata: Mapping[str, str], default: EncoderSpec) -> En
         )
     except ValueError as error:
         raise WeightsError(f"malformed pre-processing in the metadata of the weights: {error}") from error
+    eps_given = spec.bn_eps or 0.0
+    finite = all(map(math.isfinite, (*spec.mean, *spec.std, eps_given)))
+    if not finite or min(spec.std) <= 0 or eps_given < 0:
+        raise WeightsError("malformed pre-processing in the metadata of the weights: mean, std or bn_eps")
+    if spec.pad_type not in ("", "same", "valid"):
+        raise WeightsError(f"unknown padding {spec.pad_type!r} in the metadata of the weights")
+    return spec
 
 
 def _three(numbers: Iterable[float]) -> tuple[float, float, float]:

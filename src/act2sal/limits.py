@@ -7,6 +7,9 @@ from typing import Any
 SMALLEST_SIZE = 32
 """Pixels: the coarsest level of an encoder has stride 32."""
 
+LARGEST_SIZE = 8192
+"""Pixels: features of one photo of this size take tens of gigabytes."""
+
 
 @dataclass(frozen=True)
 class Limit:

@@ -1,8 +1,13 @@
 """Where detectors are: those shipped with the package, those of run directories, and model files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from act2sal.errors import CheckpointError
+from act2sal.limits import LARGEST_SIZE, SMALLEST_SIZE
 
 BUILTIN_PATH = Path(__file__).parent / "models" / "detector.safetensors"
 """The detector that ships with the package."""
@@ -46,3 +51,38 @@ def onnx_file(model: Path | None) -> Path:
             f"{model} is no ONNX file; act2sal export --model {model} --out FILE.onnx writes one"
         )
     return path
+
+
+def size_of(metadata: Mapping[str, str], name: str, default: int | None = None) -> int:
+    """Side of a detector's squares, in pixels, by the entry `size` of its file.
+
+    Args:
+        metadata: of the file.
+        name: of the file, for the error.
+        default: where there is no such entry.
+
+    Raises:
+        CheckpointError: no entry and no default, or one that is no whole number within the limits of sizes.
+    """
+    text = metadata.get("size")
+    if text is None and default is not None:
+        return default
+    digits = text is not None and text.isascii() and text.isdigit() and len(text) < 10
+    if text is None or not digits or not SMALLEST_SIZE <= int(text) <= LARGEST_SIZE:
+        raise CheckpointError(
+            f"{name}: the size in its metadata is {text!r}; needed are {SMALLEST_SIZE} to {LARGEST_SIZE} pixels"
+        )
+    return int(text)
+
+
+def finite(prob: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a detector gave, of any shape, as it is.
+
+    Raises:
+        CheckpointError: it is no number, which is the detector's fault and not the photo's.
+    """
+    if not np.isfinite(prob).all():
+        raise CheckpointError(
+            "the model gives values that are no numbers; its file is damaged or was never trained"
+        )
+    return prob

@@ -15,9 +15,10 @@ from torch import Tensor
 from act2sal.activation import ActivationNetwork
 from act2sal.checkpoint import save_detector, save_stage1
 from act2sal.detector import DetectorNetwork
-from act2sal.encoder_weights import WeightsError, encoder_tensors, match, read_weights
+from act2sal.encoder_weights import encoder_tensors, match
 from act2sal.encoders import UNKNOWN, Encoder, encoder_from_metadata
 from act2sal.errors import CheckpointError
+from act2sal.weight_files import WeightsError, read_weights
 
 RESNET50 = {
     "encoder.name": "resnet50",
@@ -76,8 +77,11 @@ def convert_official(source: Path, target: Path, *, half: bool = False) -> Liter
         if "decoder.adapter0.0.weight" in tensors:
             save_detector(target, detector_from_official(tensors), half=half, metadata=metadata)
             return "detector"
-    except (RuntimeError, KeyError, CheckpointError, WeightsError) as error:
-        raise CheckpointError(f"{source} is not as the official code writes it: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:  # tensors of any shape, under the official names
+        first = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{source} is not as the official code writes it: {first}") from error
     raise CheckpointError(f"{source} is neither a stage 1 nor a detector of the official A2S code")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.errors import CheckpointError, MissingPackageError
+from act2sal.model_files import finite, size_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -35,11 +36,14 @@ class OnnxNetwork:
     def __init__(self, model: Path | bytes, *, threads: int = 0) -> None:
         threads = threads or os.cpu_count() or 1
         self._session = _session(model, threads)
-        entries = self._session.get_modelmeta().custom_metadata_map
-        if entries.get("format") != FORMAT or not entries.get("size", "").isdigit():
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        if self.metadata.get("format") != FORMAT or "size" not in self.metadata:
             raise CheckpointError(f"{_name(model)} holds no {FORMAT}; act2sal export writes such files")
-        self.metadata: dict[str, str] = dict(entries)
-        self.size = int(entries["size"])
+        self.size = size_of(self.metadata, _name(model))
+        if not _takes_squares(self._session, self.size):
+            raise CheckpointError(
+                f"{_name(model)} does not fit its own description: its input or output is another"
+            )
         self.rates = any(output.name == "confidence" for output in self._session.get_outputs())
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnx")
 
@@ -65,7 +69,12 @@ class OnnxNetwork:
 
     def _run(self, squares: NDArray[np.uint8], outputs: list[str]) -> list[NDArray[np.float32]]:
         def run(part: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-            return self._session.run(outputs, {"squares": part})
+            try:
+                return [finite(values) for values in self._session.run(outputs, {"squares": part})]
+            except CheckpointError:
+                raise
+            except Exception as error:  # onnxruntime has a type of its own for each status
+                raise CheckpointError("the ONNX file does not compute what its description says") from error
 
         if len(squares) == 1:
             return run(squares)
@@ -80,7 +89,7 @@ def _session(model: Path | bytes, threads: int) -> "InferenceSession":
         raise MissingPackageError('ONNX files need onnxruntime: pip install "act2sal[onnx]"') from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 4  # what goes wrong is raised too
     # Threads that wait would otherwise take the core from those that decode and write.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
@@ -88,6 +97,19 @@ def _session(model: Path | bytes, threads: int) -> "InferenceSession":
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a type of its own for each status
         raise CheckpointError(f"{_name(model)} is damaged or no ONNX file") from error
+
+
+def _takes_squares(session: "InferenceSession", size: int) -> bool:
+    """Whether input and outputs are those that `act2sal export` writes, for squares of this size."""
+    inputs = {one.name: one for one in session.get_inputs()}
+    outputs = {one.name: one for one in session.get_outputs()}
+    if set(inputs) != {"squares"} or "prob" not in outputs or not outputs.keys() <= {"prob", "confidence"}:
+        return False
+    squares, floats = inputs["squares"], all(one.type == "tensor(float)" for one in outputs.values())
+    if squares.type != "tensor(uint8)" or not floats or len(squares.shape) != 4:
+        return False
+    sides = [side for side in squares.shape[1:3] if isinstance(side, int)]
+    return all(side == size for side in sides) and squares.shape[3] == 3
 
 
 def _name(model: Path | bytes) -> str:

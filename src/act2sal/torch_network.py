@@ -13,6 +13,7 @@ from act2sal.allocator import keep_freed_memory
 from act2sal.checkpoint import load_detector, read_metadata
 from act2sal.detector import DetectorNetwork
 from act2sal.gpu import refuse_missing
+from act2sal.model_files import finite, size_of
 from act2sal.photo_batches import to_batch
 
 DEFAULT_SIZE = 320
@@ -60,11 +61,16 @@ class TorchNetwork:
         refuse_missing(device)
         keep_freed_memory()
         about = read_metadata(path)
-        size, fabric = int(about.get("size", DEFAULT_SIZE)), Fabric(accelerator=device, devices=devices)
+        size = size_of(about, str(path), DEFAULT_SIZE)
+        fabric = Fabric(accelerator=device, devices=devices)
         return cls(load_detector(path), size=size, fabric=fabric, metadata=about)
 
     def __call__(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1]."""
+        """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1].
+
+        Raises:
+            CheckpointError: its weights give values that are no numbers.
+        """
         with torch.inference_mode(), self.fabric.autocast():
             logits = self.network(to_batch(squares, self.fabric.device))
         return _probs(logits)
@@ -73,9 +79,9 @@ class TorchNetwork:
         """Squares as in a call -> the probs, and confidences (B,) float32 in [0, 1] that there is an object."""
         with torch.inference_mode(), self.fabric.autocast():
             logits, confidences = self.network.rated(to_batch(squares, self.fabric.device))
-        return _probs(logits), confidences.float().cpu().numpy()
+        return _probs(logits), finite(confidences.float().cpu().numpy())
 
 
 def _probs(logits: Tensor) -> NDArray[np.float32]:
     """(B, 1, S, S) -> (B, S, S) float32 in [0, 1]."""
-    return torch.sigmoid(logits.float())[:, 0].cpu().numpy()
+    return finite(torch.sigmoid(logits.float())[:, 0].cpu().numpy())
