@@ -41,6 +41,8 @@ UNDECIDED = {
     "both-png": ("a/{}.png", "b/{}.png", "b"),
     "bmp": ("a/{}.jpg", "b/{}.bmp", "b"),
     "both-jpg": ("one/{}.jpg", "two/{}.jpg", "two"),
+    "no-names-at-all": ("pics-of-us/{}.jpg", "truths/{}0.png", "truths"),
+    "no-names-both-png": ("pics-of-us/{}.png", "truths/{}0.png", "truths"),
     "other-names": ("pics-of-us/{}.jpg", "truth/mask/{}0.png", "mask"),
 }
 _OPENED: list[str] | None = None
@@ -184,10 +186,11 @@ def test_photos_that_lie_like_data_sets_stay_photos(tmp_path: Path) -> None:
             "2019/IMG_{}.jpg",
             "2020/IMG_{}.jpg",
             "cars/gt/{}9.jpg",
+            "shots/s{}.png",
         ):
             noise(tmp_path / name.format(number), seed=number)
     everything = found(tmp_path, careful=True)
-    assert len(everything) == 20
+    assert len(everything) == 24
     assert found(tmp_path) == everything
 
 

@@ -31,7 +31,7 @@ SIDE_FOLDERS = (
 )
 """Further ends of folder names, which alone do not say enough: the names of the files have to match too."""
 
-LOSSY = frozenset({".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif"})
+LOSSY = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif"})
 UNCOMPRESSED = frozenset({".bmp", ".tif", ".tiff"})
 """Often so: the number of bytes tells nothing."""
 
@@ -98,7 +98,7 @@ def masks_among(files: Sequence[Listed]) -> list[Masks]:
     files: all pictures below it.
     """
     found: list[Masks] = []
-    for rule in (_in_named_folders, _with_endings, _of_one_stem, _in_twin_folders):
+    for rule in (_in_named_folders, _with_endings, _of_one_stem, _in_twin_folders, _in_slight_folders):
         taken = {file for group in found for file in group.files}
         found += rule([file for file in files if file not in taken])
     return found
@@ -195,15 +195,8 @@ def _pairs(alike: Sequence[Listed]) -> list[tuple[Listed, Listed]]:
 
 def _in_twin_folders(files: Sequence[Listed]) -> Iterator[Masks]:
     """Two folders beside each other with files of the same names."""
-    beside: dict[PurePath, dict[PurePath, list[Listed]]] = defaultdict(lambda: defaultdict(list))
-    for file in files:
-        for parent in file.relative.parents:
-            below = file.relative.relative_to(parent).parts
-            beside[parent][parent / below[0] if len(below) > 1 else parent].append(file)
     taken: set[Listed] = set()
-    for folders in beside.values():
-        if len(folders) > MOST_FOLDERS:
-            continue
+    for folders in _side_by_side(files):
         for (one, its), (other, others) in combinations(sorted(folders.items()), 2):
             twins = _twins(its, others)
             if twins is None or taken & set(its) or taken & set(others):
@@ -213,6 +206,37 @@ def _in_twin_folders(files: Sequence[Listed]) -> Iterator[Masks]:
             mask_folder, photo_folder = (one, other) if masks is its else (other, one)
             pattern = mask_folder.name or f"*{masks[0].suffix}"
             yield Masks(tuple(masks), str(mask_folder), str(photo_folder), certain, pattern)
+
+
+def _in_slight_folders(files: Sequence[Listed]) -> Iterator[Masks]:
+    """A folder of PNG files beside one of photos, whatever their names, with fewer bytes a file: never certain."""
+    for folders in _side_by_side(files):
+        slight = {
+            folder: group
+            for folder, group in folders.items()
+            if all(f.suffix not in LOSSY | UNCOMPRESSED for f in group) and len(group) > 1
+        }
+        for folder, group in slight.items():
+            for other, photos in folders.items():
+                mine, theirs = _bytes(group) / len(group), _bytes(photos) / len(photos)
+                lossy = sum(f.suffix in LOSSY for f in photos) >= MOST_OF_THEM * len(photos)
+                alike = other in slight and len(photos) == len(group)
+                if other != folder and mine < theirs * (1 if lossy else 1 / FEWER_BYTES) and (lossy or alike):
+                    pattern = folder.name or f"*{group[0].suffix}"
+                    yield Masks(tuple(group), str(folder), str(other), False, pattern)
+                    return
+
+
+def _side_by_side(files: Sequence[Listed]) -> Iterator[dict[PurePath, list[Listed]]]:
+    """Of each folder those in it, with all that is below them, and itself with its own files; not of too many."""
+    beside: dict[PurePath, dict[PurePath, list[Listed]]] = defaultdict(lambda: defaultdict(list))
+    for file in files:
+        for parent in file.relative.parents:
+            below = file.relative.relative_to(parent).parts
+            beside[parent][parent / below[0] if len(below) > 1 else parent].append(file)
+    for folders in beside.values():
+        if 1 < len(folders) <= MOST_FOLDERS:
+            yield folders
 
 
 def _twins(one: list[Listed], other: list[Listed]) -> tuple[list[Listed], bool] | None:

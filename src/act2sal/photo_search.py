@@ -24,7 +24,7 @@ HEIC = frozenset({".heic", ".heif"})
 
 OTHER_PICTURES = frozenset(
     {".jxl", ".jp2", ".j2k", ".jpx", ".svg", ".psd", ".xcf", ".ico", ".tga", ".ppm", ".pgm", ".exr", ".hdr"}
-    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".eps", ".jfif", ".jpe"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".eps"}
 )
 OTHER_VIDEOS = frozenset(
     {".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi", ".mpg", ".mpeg", ".wmv", ".3gp", ".flv", ".m2ts"}
