@@ -1,5 +1,7 @@
 """What a picture says of its own making."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL.ExifTags import IFD, Base
 from act2sal.config import Format
 from act2sal.encoding import HOLDS_ALPHA, encoded
 from act2sal.images import gray_png
-from act2sal.origin import Origin, all_seen, marked_png, origin_of
+from act2sal.origin import Origin, all_seen, is_noted, marked_png, origin_of, write_result
 from act2sal.version import __version__
 
 FORMATS: tuple[Format, ...] = ("png", "jpg", "webp", "tiff")
@@ -61,6 +63,21 @@ def test_other_files_have_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
     assert origin_of(tmp_path / "a.png") is None
     assert origin_of(tmp_path / "missing.png") is None
+
+
+def test_a_note_outside_of_the_content_holds_for_the_same_file_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    write_result(file, marked_png(gray_png(pixels(1)), Origin("map")))
+    try:
+        os.getxattr(file, "user.act2sal")
+    except (OSError, AttributeError):
+        pytest.skip("this file system keeps no attributes")
+    assert is_noted(file)
+    shutil.copy2(file, tmp_path / "copied.png")
+    assert is_noted(tmp_path / "copied.png")
+    file.write_bytes(gray_png(pixels(1)))  # another picture under the same name
+    assert not is_noted(file)
+    assert not is_noted(tmp_path / "missing.png")
 
 
 def test_others_that_speak_of_us_are_not_ours(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from act2sal.cli import main
 from act2sal.datasets import DatasetError
 from act2sal.images import gray_png, write_gray_png
 from act2sal.labelling import label
-from act2sal.origin import Origin, marked_png
+from act2sal.origin import Origin, is_noted, marked_png
 from act2sal.photo_search import Remarks, Search, UndecidedError, nearly_binary
 from act2sal.pipeline import train
 from tiny import files_of, tiny_config
@@ -241,6 +241,21 @@ def test_what_this_package_wrote_is_left_out_and_counted_once(
     assert found(tmp_path / "in" / "map.png") == ["map.png"]  # named, and so it is meant
     with pytest.raises(DatasetError, match="no photos in"):
         found(trained)
+
+
+@pytest.mark.parametrize("format", ["jpg", "webp", "tiff", "png"])
+def test_results_beside_the_photos_leave_no_doubt(
+    format: str, scenes: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Where bytes alone could not tell them from masks: known by a note in the file system, unopened."""
+    shutil.copytree(scenes / "photos", tmp_path / "in")
+    for kind in ("map", "cutout" if format != "jpg" else "blur"):
+        out = ["--out", str(tmp_path / "in" / kind), "--kind", kind, "--format", format, "--quiet"]
+        assert main(["predict", str(scenes / "photos"), "--method", "rbd", *out]) == 0
+    shutil.copytree(trained / "labels", tmp_path / "in" / "old")
+    if not is_noted(next((tmp_path / "in" / "map").iterdir())):
+        pytest.skip("this file system keeps no attributes")
+    assert found(tmp_path / "in", careful=True) == [f"scene000{n}.jpg" for n in range(6)]
 
 
 @pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])

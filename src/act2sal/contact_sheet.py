@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from act2sal.images import ImageError, read_photo, write_atomic
-from act2sal.origin import Origin, marked_png
+from act2sal.images import ImageError, read_photo
+from act2sal.origin import Origin, marked_png, write_result
 
 CELL = 220
 """Longest side of a picture, in pixels."""
@@ -53,7 +53,7 @@ def write_sheet(path: Path, heads: Sequence[str], rows: Sequence[Sequence[Cell]]
         top += row_height + _LINE + _GAP
     content = io.BytesIO()
     sheet.save(content, format="PNG", optimize=True)
-    write_atomic(path, marked_png(content.getvalue(), Origin("sheet")))
+    write_result(path, marked_png(content.getvalue(), Origin("sheet")))
 
 
 def cell_of(path: Path | None, caption: str = "") -> Cell:

@@ -1,16 +1,18 @@
 """What a picture says of its own making, so that a result is never taken for a photo, and keeps its ‡."""
 
+import os
 import re
 import struct
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 from PIL.ExifTags import Base
 
-from act2sal.images import open_image, without_warnings
+from act2sal.images import open_image, without_warnings, write_atomic
 from act2sal.version import __version__
 
 LABEL_FREE = "none"
@@ -20,6 +22,7 @@ PROCESSING_SOFTWARE = Base.ProcessingSoftware
 """Tag of EXIF that names what worked on a picture; `Software` belongs to what made the photo."""
 
 _TEXT = re.compile(r"act2sal (?P<version>\S+) (?P<what>[\w-]+)(?:; encoders saw: (?P<seen>.+))?")
+_ATTRIBUTE = "user.act2sal"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = len(_PNG_SIGNATURE) + 25  # with the chunk IHDR, which comes first
 
@@ -55,6 +58,34 @@ def marked_png(content: bytes, origin: Origin) -> bytes:
     chunk = b"tEXt" + b"Software\0" + origin.text.encode("latin-1", "replace")
     length, checksum = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
     return content[:_PNG_HEADER] + length + chunk + checksum + content[_PNG_HEADER:]
+
+
+def write_result(path: Path, content: bytes) -> None:
+    """Write a file whose content says its origin, and where the file system can, note it outside of the content too.
+
+    So a file that may be a mask need not be opened to know that it is a result (`is_noted`). The note holds as long
+    as the file has the same bytes and time: another one copied over it is not taken for ours.
+
+    Raises OSError: it cannot be written; the error names `path`.
+    """
+    write_atomic(path, content)
+    with suppress(
+        OSError, AttributeError
+    ):  # only Linux has the call, and not every file system the attribute
+        os.setxattr(path, _ATTRIBUTE, _state(path))
+
+
+def is_noted(path: Path) -> bool:
+    """Whether `write_result` wrote the file, as far as is known without opening it."""
+    try:
+        return os.getxattr(path, _ATTRIBUTE) == _state(path)
+    except (OSError, AttributeError):
+        return False
+
+
+def _state(path: Path) -> bytes:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}".encode()
 
 
 def origin_of(path: Path) -> Origin | None:

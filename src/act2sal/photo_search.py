@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -15,7 +15,7 @@ from PIL import Image
 from act2sal.datasets import SUFFIXES, DatasetError, Photo, known_files, refuse_limit
 from act2sal.images import open_image
 from act2sal.layouts import Listed, Masks, masks_among, masks_of_another
-from act2sal.origin import image_origin
+from act2sal.origin import image_origin, is_noted
 
 AUTO, NOTHING = "auto", "none"
 """Values of `--exclude` that are no patterns."""
@@ -128,9 +128,10 @@ class Search:
             _refuse_masks(root)
         files = self._readable(root, self._listed(root))
         if self.exclude == AUTO:
-            steps: tuple[Callable[[Path, list[Photo]], list[Photo]], ...] = (self._no_masks, self._no_results)
-            for step in steps if self.careful else steps[::-1]:
-                files = step(root, files)
+            if self.careful:  # what may be a mask is not opened
+                files = self._no_results(root, self._no_masks(root, self._unnoted(root, files)))
+            else:
+                files = self._no_masks(root, self._no_results(root, files))
         elif self.exclude != NOTHING:
             files = self._no_results(root, files)
         self._tell_several(files)
@@ -208,6 +209,13 @@ class Search:
                     [root / group.place],
                 )
         return [file for file in files if file.relative not in masks]
+
+    def _unnoted(self, root: Path, files: list[Photo]) -> list[Photo]:
+        """Without what this package wrote, as far as is known without opening it."""
+        results = [file.path for file in files if is_noted(file.path)]
+        if results:
+            self._leave_out(f"noted {root}", f"{_counted(len(results), 'result')} of act2sal", results)
+        return [file for file in files if file.path not in set(results)]
 
     def _no_results(self, root: Path, files: list[Photo]) -> list[Photo]:
         """Without what this package wrote; of a careful search, no file more is opened than the limit asks for."""

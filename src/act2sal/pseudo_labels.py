@@ -15,8 +15,8 @@ from skimage.filters import threshold_otsu
 from act2sal import progress
 from act2sal.config import LabelConfig, Threshold
 from act2sal.crf import mean_field, median_filter, unary_from_labels, unary_from_prob
-from act2sal.images import ImageError, gray_png, read_photo, resize_map, write_atomic
-from act2sal.origin import Origin, marked_png
+from act2sal.images import ImageError, gray_png, read_photo, resize_map
+from act2sal.origin import Origin, marked_png, write_result
 from act2sal.stopwatch import OFF, PartTimer, Stopwatch
 
 logger = logging.getLogger("act2sal")
@@ -190,5 +190,5 @@ def _write_label(
         return error
     with part("CRF"):
         pixels = gray_png(label_from_logits(photo, cue, config, fitted=fitted))
-        write_atomic(targets[index], marked_png(pixels, origin))
+        write_result(targets[index], marked_png(pixels, origin))
     return None

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.encoding import Format, Profile, encoded, read_profile
-from act2sal.images import write_atomic
-from act2sal.origin import Origin
+from act2sal.origin import Origin, write_result
 from act2sal.output_kinds import Kind, rendered, suffix_of
 from act2sal.planning import Task
 from act2sal.regions import THRESHOLD, Box, area_of, boxes_of
@@ -103,7 +102,7 @@ class Rendering:
             icc, exif = profile if kind.shows_photo else _NONE
             origin = Origin(kind.name, self.seen)
             content = encoded(pixels, self.format, icc_profile=icc, exif=exif, origin=origin)
-            write_atomic(target, content)
+            write_result(target, content)
         return Record(task, confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD))
 
 

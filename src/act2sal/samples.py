@@ -13,7 +13,7 @@ from PIL import Image
 from act2sal.config import Threshold
 from act2sal.datasets import PhotoBank
 from act2sal.images import read_photo, resize_map, write_atomic
-from act2sal.origin import Origin, marked_png
+from act2sal.origin import Origin, marked_png, write_result
 from act2sal.pseudo_labels import cue_mask, normalised_cue
 from act2sal.rectify import LabelBank
 
@@ -143,10 +143,10 @@ def _write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     content = io.BytesIO()
     if path.suffix == ".jpg":
         Image.fromarray(pixels).save(content, format="JPEG", quality=_JPEG_QUALITY, comment=_ORIGIN.text)
-        write_atomic(path, content.getvalue())
+        write_result(path, content.getvalue())
     else:
         Image.fromarray(pixels).save(content, format="PNG", optimize=True)
-        write_atomic(path, marked_png(content.getvalue(), _ORIGIN))
+        write_result(path, marked_png(content.getvalue(), _ORIGIN))
 
 
 def _sample(folder: Path) -> Sample:
