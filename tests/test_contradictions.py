@@ -68,6 +68,7 @@ SITUATIONS: dict[str, dict[str, str]] = {
         "--kind map": "",
         "--method other": "--method rbd",
         "- (standard input)": "",
+        "an --out": "--out x.png",
         "- (standard input) unless": "",
         "- (standard input) without": "",
     },

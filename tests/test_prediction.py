@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from act2sal import prediction
 from act2sal.cli import main
+from act2sal.datasets import DatasetError
 from act2sal.errors import InputError
 from act2sal.origin import Origin, origin_of
 from act2sal.planning import planned
-from act2sal.predict import Decoded, Found, Interrupted, done
+from act2sal.predict import Decoded, Found, Interrupted, Outcome, done
 from act2sal.prediction import Job, maker_of, rendering_of
 from act2sal.rendering import MAPS
+from act2sal.watching import arrivals
 from tiny import files_of
 
 
@@ -91,10 +95,10 @@ def test_without_confidence_the_map_is_empty(tmp_path: Path) -> None:
     photo(tmp_path / "in" / "a.png")
     for confidence, salient in ((0.4, False), (0.6, True)):
         out = tmp_path / f"out{confidence}"
-        one = job(out, confidence=confidence, min_confidence=0.5)
+        one = replace(job(out, confidence=confidence, min_confidence=0.5), json=tmp_path / "r.json")
         one.run([str(tmp_path / "in")])
         assert opened(out / "a.png").any() == salient
-        one.write_json(tmp_path / "r.json")
+        one.save()
         (record,) = json.loads((tmp_path / "r.json").read_text())
         assert record["confidence"] == confidence
         assert record["files"] == [str(out / "a.png")]
@@ -183,26 +187,125 @@ def test_a_photo_through_a_pipe(tmp_path: Path, trained: Path) -> None:
     assert cut.stderr.count(b"\n") == 1
 
 
-def test_a_watched_folder(tmp_path: Path) -> None:
-    photo(tmp_path / "in" / "a.png")
+def test_a_pipe_ends_in_a_file_and_has_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(tmp_path / "a.png")
+
+    def piped(*words: str) -> int:
+        with (tmp_path / "a.png").open(encoding="latin-1") as content, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", content)
+            return main(["predict", "-", "--method", "mc", *words])
+
+    out, records = str(tmp_path / "x.webp"), tmp_path / "r.json"
+    assert piped("--out", out, "--json", str(records)) == 0
+    assert opened(Path(out)).shape[:2] == (20, 30)
+    (record,) = json.loads(records.read_text())
+    assert (record["photo"], record["files"]) == ("-", [out])
+    assert piped("--out", out) == 2
+    assert piped("--out", out, "--overwrite") == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_watched_folder(tmp_path: Path, how: signal.Signals) -> None:
+    (tmp_path / "in").mkdir()  # empty, as it usually is
     photo(tmp_path / "late.png")
-    out = tmp_path / "out"
+    out, records = tmp_path / "out", tmp_path / "r.json"
     command = ["predict", str(tmp_path / "in"), "--out", str(out), "--method", "mc", "--watch", "--quiet"]
     watching = subprocess.Popen(
-        [sys.executable, "-m", "act2sal.cli", *command],
+        [sys.executable, "-m", "act2sal.cli", *command, "--json", str(records)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        wait_for(out / "a.png")
-        shutil.copy(tmp_path / "late.png", tmp_path / "in" / "b.png")
-        wait_for(out / "b.png")
+        for name in ("a.png", "b.png"):
+            shutil.copy(tmp_path / "late.png", tmp_path / "in" / name)
+            wait_for(out / name)
+        wait_for(records)
     finally:
-        os.kill(watching.pid, signal.SIGINT)
+        os.kill(watching.pid, how)
     said, errors = watching.communicate(timeout=60)
-    assert watching.returncode == 0, errors
+    assert (watching.returncode, errors) == (0, "")
     assert "stopped watching; 2 done" in said
+    assert len(json.loads(records.read_text())) == 2
+
+
+def watched(one: Job, inputs: Sequence[Path], looks: int, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """What a job does that looks so often."""
+    seconds: list[float] = []
+
+    def sleep(interval: float) -> None:
+        seconds.append(interval)
+        if len(seconds) == looks:
+            raise KeyboardInterrupt
+
+    one.skip_existing = True
+    monkeypatch.setattr(prediction, "arrivals", partial(arrivals, sleep=sleep))
+    return one.watch([str(path) for path in inputs])
+
+
+def test_a_collision_in_a_watched_folder_is_named_once_and_the_rest_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("x/a.png", "y/a.png", "y/b.png"):
+        photo(tmp_path / name)
+    one = job(tmp_path / "out")
+    outcome = watched(one, [tmp_path / "x", tmp_path / "y"], 4, monkeypatch)
+    assert outcome.written == 2
+    assert set(files_of(tmp_path / "out")) == {"a.png", "b.png"}
+    first, second = tmp_path / "x" / "a.png", tmp_path / "y" / "a.png"
+    line = f"{second}: left out, as its result would lie where that of {first} lies"
+    assert outcome.failures == [record.getMessage() for record in caplog.records] == [line]
+
+
+def test_a_result_in_a_watched_folder_replaces_no_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(tmp_path / "a.png")
+    photo(tmp_path / "b.webp")
+    before = files_of(tmp_path)
+    outcome = watched(job(tmp_path), [tmp_path], 4, monkeypatch)
+    assert outcome.written == 1
+    assert {name: files_of(tmp_path)[name] for name in before} == before
+    assert len(outcome.failures) == 1
+    assert f"{tmp_path / 'a.png'} is an input and would be replaced" in outcome.failures[0]
+
+
+def test_a_damaged_photo_in_a_watched_folder_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"no photo")
+    outcome = watched(job(tmp_path / "out"), [tmp_path / "in"], 5, monkeypatch)
+    assert outcome.written == 0
+    assert len(outcome.failures) == 1
+
+
+def test_what_cannot_be_watched_is_refused(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    with pytest.raises(DatasetError, match="no such file or folder"):
+        job(tmp_path / "out").watch([str(tmp_path / "none")])
+    with pytest.raises(DatasetError, match="--watch needs a folder or a pattern"):
+        job(tmp_path / "out").watch([str(tmp_path / "a.png")])
+
+
+def test_a_terminated_run_writes_the_records_it_promised(tmp_path: Path) -> None:
+    for number in range(400):
+        photo(tmp_path / "in" / f"{number:03d}.png", (150, 200))
+    out, records = tmp_path / "out", tmp_path / "r.json"
+    command = ["predict", str(tmp_path / "in"), "--out", str(out), "--method", "mc", "--quiet"]
+    working = subprocess.Popen(
+        [sys.executable, "-m", "act2sal.cli", *command, "--json", str(records)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(out / "003.png")
+    working.terminate()
+    errors = working.communicate(timeout=60)[1]
+    assert working.returncode == 1
+    assert errors.startswith("act2sal: stopped after ")
+    written = {record["files"][0] for record in json.loads(records.read_text())}
+    assert written == {str(path) for path in out.iterdir()}
+    assert 4 <= len(written) < 400
 
 
 def wait_for(path: Path) -> None:
@@ -266,15 +369,74 @@ def test_videos_in_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert all(after[name] == content for name, content in before.items())
 
 
-def test_a_kind_that_no_video_holds_costs_the_videos_alone(tmp_path: Path) -> None:
-    photo(tmp_path / "in" / "a.png")
-    film(tmp_path / "in" / "clip.mp4")
+def test_a_transparent_kind_gets_a_container_that_holds_it(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    for name in ("clip.mp4", "other.mov", "third.mkv"):
+        film(tmp_path / "in" / name)
     outcome = job(tmp_path / "out", "mask", "cutout").run([str(tmp_path / "in")])
-    assert outcome.failures == [
-        f"{tmp_path / 'in' / 'clip.mp4'}: a video has no transparency, which cutout needs; "
-        "color:#rrggbb has none"
-    ]
-    assert set(files_of(tmp_path / "out")) == {"a.mask.png", "a.cutout.png"}
+    assert (outcome.written, outcome.failures) == (3, [])
+    names = {"clip.mask.mp4", "clip.cutout.webm", "other.mask.mov", "other.cutout.mov"}
+    assert set(files_of(tmp_path / "out")) == {*names, "third.mask.mkv", "third.cutout.mkv"}
+    with av.open(str(tmp_path / "out" / "other.cutout.mov")) as reader:
+        shown = next(reader.decode(video=0)).to_ndarray(format="rgba")
+    assert shown[20, 25, 3] > 230 > 20 > shown[40, 55, 3]
+    with pytest.raises(DatasetError, match=r"x\.mp4: such a video holds no transparency; possible: \.webm"):
+        job(tmp_path / "x.mp4", "cutout").run([str(tmp_path / "in" / "clip.mp4")])
+
+
+def test_records_of_videos(tmp_path: Path) -> None:
+    clip = film(tmp_path / "clip.mp4")
+    one = replace(job(tmp_path / "out", "mask", "map", confidence=0.75), json=tmp_path / "r.json")
+    one.run([str(clip)])
+    one.save()
+    (record,) = json.loads((tmp_path / "r.json").read_text())
+    assert record["video"] == str(clip)
+    assert record["files"] == [str(tmp_path / "out" / f"clip.{kind}.mp4") for kind in ("mask", "map")]
+    assert record["confidence"] == 0.75
+    assert record["area"] == pytest.approx(600 / 3072, abs=0.03)
+    assert [frame["time"] for frame in record["frames"]] == pytest.approx([0, 0.2, 0.4])
+    for frame in record["frames"]:
+        assert frame["confidence"] == 0.75
+        ((left, top, width, height),) = frame["boxes"]
+        assert np.abs(np.array([left, top, width, height]) - [10, 10, 30, 20]).max() <= 2
+
+
+def test_records_of_earlier_runs_are_kept_with_skip_existing(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    file.touch()  # as mktemp leaves it
+    for name in ("a.png", "b.png"):
+        photo(tmp_path / "in" / name)
+        one = replace(job(tmp_path / "out", confidence=0.5), json=file, skip_existing=True)
+        one.run([str(tmp_path / "in")])
+        one.save()
+    records = json.loads(file.read_text())
+    assert [Path(record["photo"]).name for record in records] == ["a.png", "b.png"]
+    (tmp_path / "out" / "a.png").unlink()
+    again = replace(job(tmp_path / "out", confidence=0.25), json=file, skip_existing=True)
+    again.run([str(tmp_path / "in")])
+    again.save()
+    assert [record["confidence"] for record in json.loads(file.read_text())] == [0.25, 0.5]
+    anew = replace(job(tmp_path / "new"), json=file)
+    anew.run([str(tmp_path / "in" / "a.png")])
+    anew.save()
+    assert len(json.loads(file.read_text())) == 1
+
+
+@pytest.mark.parametrize("content", [b"no json", b"{}", b'[{"name": 1}]', b"[1]"])
+def test_a_file_of_something_else_is_not_replaced_by_records(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "r.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"r\.json: holds something else"):
+        replace(job(tmp_path / "out"), json=tmp_path / "r.json")
+
+
+def test_smoothing_is_for_what_moves(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    with pytest.raises(InputError, match="--smooth is for videos and animations, and there are none"):
+        replace(job(tmp_path / "out"), smooth=2).run([str(tmp_path / "a.png")])
+    with pytest.raises(InputError, match=r"--smooth is in 0\.\.15, not -1"):
+        replace(job(tmp_path / "out"), smooth=-1)
+    clip = film(tmp_path / "clip.mp4")
+    assert replace(job(tmp_path / "out"), smooth=2).run([str(clip)]).written == 1
 
 
 def test_without_the_extra_one_line_names_it_and_photos_are_done(

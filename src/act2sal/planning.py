@@ -2,7 +2,9 @@
 
 import glob
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 from act2sal.datasets import (
@@ -14,13 +16,16 @@ from act2sal.datasets import (
 )
 from act2sal.encoding import FORMAT_OF
 from act2sal.photo_search import AUTO, Remarks, Search, is_result
-from act2sal.video import ENCODERS, VIDEO_SUFFIXES
+from act2sal.video import ALPHA_ENCODERS, ENCODERS, VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = tuple(FORMAT_OF)
 """Of an `--out` that is one file."""
 
 VIDEO_CONTAINER = ".mp4"
 """Of the result of a video whose own container is read and not written, such as .avi."""
+
+ALPHA_CONTAINER = ".webm"
+"""Of the result of a video whose own container holds no transparency."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ def planned_with_videos(
     skip_existing: bool = False,
     exclude: str = AUTO,
     remarks: Remarks | None = None,
+    transparent: Sequence[bool] = (),
+    watching: bool = False,
 ) -> list[Task]:
     """The photos, then the videos: `INPUT/a/c.mov` gives `OUT/a/c.mov`, or `OUT/a/c.mask.mov` and so on.
 
@@ -110,13 +117,17 @@ def planned_with_videos(
         skip_existing: as for `planned`.
         exclude: as for `planned`.
         remarks: as for `planned`.
+        transparent: of each of the suffixes, whether what is written has transparency, for which a video needs
+            another container; empty: none has.
+        watching: folders can be empty, and what would replace an input or the result of another is a remark.
 
     Raises:
         DatasetError: an input holds neither, or a result would replace an input or the result of another.
         FileExistsError: as `planned`.
     """
-    search = Search(SUFFIXES | VIDEO_SUFFIXES, outside=out, exclude=exclude, remarks=remarks or Remarks())
-    found = _found(inputs, search)
+    remarks = remarks or Remarks()
+    search = Search(SUFFIXES | VIDEO_SUFFIXES, outside=out, exclude=exclude, remarks=remarks)
+    found = _arrived(inputs, search) if watching else _found(inputs, search)
     videos = [file for file in found if _is_video(file)]
     photos = [file for file in found if not _is_video(file)]
     photos = _without_own_results(photos, out, suffixes, search.remarks)
@@ -124,7 +135,9 @@ def planned_with_videos(
         raise DatasetError(f"{out} is one video, and there are photos; name a folder instead")
     if is_one_file(out) and videos:
         raise DatasetError(f"{out} is one picture, and there are videos; name a folder instead")
-    tasks = _photo_tasks(photos, out, suffixes) + _video_tasks(videos, out, suffixes)
+    told = remarks if watching else None
+    tasks = _photo_tasks(photos, out, suffixes, told)
+    tasks += _video_tasks(videos, out, suffixes, transparent or [False] * len(suffixes), told)
     return _wanted(tasks, overwrite=overwrite, skip_existing=skip_existing)
 
 
@@ -139,6 +152,16 @@ def _found(inputs: Sequence[str | Path], search: Search) -> list[Photo]:
                 raise
             search.remarks.fail(str(error))
     return search.photos(roots)
+
+
+def _arrived(inputs: Sequence[str | Path], search: Search) -> list[Photo]:
+    """What the inputs hold by now, each file once; there may be nothing."""
+    found: dict[Path, Photo] = {}
+    for given in inputs:
+        with suppress(DatasetError):
+            for photo in search.photos(expanded([given])):
+                found.setdefault(photo.path.resolve(), photo)
+    return list(found.values())
 
 
 def _without_own_results(
@@ -200,18 +223,44 @@ def _wanted(tasks: list[Task], *, overwrite: bool, skip_existing: bool) -> list[
     return tasks
 
 
-def _photo_tasks(photos: Sequence[Photo], out: Path, suffixes: Sequence[str]) -> list[Task]:
+def _photo_tasks(
+    photos: Sequence[Photo], out: Path, suffixes: Sequence[str], told: Remarks | None = None
+) -> list[Task]:
+    """told: as for `_mirrored`."""
     if is_one_file(out):
         return _to_one_file(photos, out, suffixes, "photo")
-    return _mirrored(photos, out, [suffixes] * len(photos))
+    return _mirrored(photos, out, [suffixes] * len(photos), told)
 
 
-def _video_tasks(videos: Sequence[Photo], out: Path, suffixes: Sequence[str]) -> list[Task]:
+def _video_tasks(
+    videos: Sequence[Photo],
+    out: Path,
+    suffixes: Sequence[str],
+    transparent: Sequence[bool],
+    told: Remarks | None = None,
+) -> list[Task]:
+    """told: as for `_mirrored`."""
     if videos and is_one_video(out):
+        if transparent[0] and out.suffix.lower() not in ALPHA_ENCODERS:
+            possible = ", ".join(ALPHA_ENCODERS)
+            raise DatasetError(f"{out}: such a video holds no transparency; possible: {possible}")
         return _to_one_file(videos, out, suffixes, "video")
-    own = [video.path.suffix.lower() for video in videos]
-    containers = [suffix if suffix in ENCODERS else VIDEO_CONTAINER for suffix in own]
-    return _mirrored(videos, out, [[s.rpartition(".")[0] + c for s in suffixes] for c in containers])
+    names = [
+        [
+            suffix.rpartition(".")[0] + _container(video.path, transparent=clear)
+            for suffix, clear in zip(suffixes, transparent, strict=True)
+        ]
+        for video in videos
+    ]
+    return _mirrored(videos, out, names, told)
+
+
+def _container(video: Path, *, transparent: bool) -> str:
+    """The suffix of its result: its own, where such files are written and can hold it."""
+    own = video.suffix.lower()
+    if transparent:
+        return own if own in ALPHA_ENCODERS else ALPHA_CONTAINER
+    return own if own in ENCODERS else VIDEO_CONTAINER
 
 
 def _to_one_file(files: Sequence[Photo], out: Path, suffixes: Sequence[str], what: str) -> list[Task]:
@@ -223,13 +272,58 @@ def _to_one_file(files: Sequence[Photo], out: Path, suffixes: Sequence[str], wha
     return [Task(files[0], (out,))]
 
 
-def _mirrored(files: Sequence[Photo], out: Path, suffixes: Sequence[Sequence[str]]) -> list[Task]:
-    """The tree below `out`; `suffixes`: of each file, one for each kind of output."""
-    stems = [target.with_suffix("") for target in mirror(files, out)]
-    tasks = [
-        Task(file, tuple(stem.with_name(stem.name + suffix) for suffix in own))
-        for file, stem, own in zip(files, stems, suffixes, strict=True)
-    ]
+def _mirrored(
+    files: Sequence[Photo], out: Path, suffixes: Sequence[Sequence[str]], told: Remarks | None = None
+) -> list[Task]:
+    """The tree below `out`.
+
+    Args:
+        files: inputs.
+        out: folder of the results.
+        suffixes: of each file, one for each kind of output.
+        told: gets the files whose results would replace others, which are left out; None: they are refused.
+    """
+    if told is not None:
+        return _mirrored_apart(files, out, suffixes, told)
+    tasks = _mirrored_tasks(files, out, suffixes)
     for targets in zip(*(task.targets for task in tasks), strict=True):
         refuse_collisions(files, targets)
     return tasks
+
+
+def _mirrored_tasks(files: Sequence[Photo], out: Path, suffixes: Sequence[Sequence[str]]) -> list[Task]:
+    stems = [target.with_suffix("") for target in mirror(files, out)]
+    return [
+        Task(file, tuple(stem.with_name(stem.name + suffix) for suffix in own))
+        for file, stem, own in zip(files, stems, suffixes, strict=True)
+    ]
+
+
+def _mirrored_apart(
+    files: Sequence[Photo], out: Path, suffixes: Sequence[Sequence[str]], told: Remarks
+) -> list[Task]:
+    """Without those whose results would replace an input or the result of one before."""
+    first: dict[str, Path] = {}
+    for file in files:
+        first.setdefault(file.relative.as_posix().casefold(), file.path)
+    alone = [first[file.relative.as_posix().casefold()] == file.path for file in files]
+    for file, kept in zip(files, alone, strict=True):
+        if not kept:
+            other = first[file.relative.as_posix().casefold()]
+            told.fail(f"{file.path}: left out, as its result would lie where that of {other} lies")
+    tasks = _mirrored_tasks(list(compress(files, alone)), out, list(compress(suffixes, alone)))
+    inputs, taken, kept_tasks = {file.path.resolve() for file in files}, set[str](), []
+    for task in tasks:
+        replaced = next((target for target in task.targets if target.resolve() in inputs), None)
+        if replaced is not None:
+            told.fail(f"{task.photo.path}: left out, as {replaced} is an input and would be replaced")
+        elif not taken.isdisjoint(_names(task)):
+            told.fail(f"{task.photo.path}: left out, as {task.targets[0]} is the result of another")
+        else:
+            taken.update(_names(task))
+            kept_tasks.append(task)
+    return kept_tasks
+
+
+def _names(task: Task) -> list[str]:
+    return [target.as_posix().casefold() for target in task.targets]

@@ -254,13 +254,17 @@ def _done(
                     arguments = (task, decoded.photo, one.prob, one.confidence)
                     writes.append((task, pool.submit(rendering.write, *arguments)))
                 while len(writes) > 2 * BATCH:
-                    settle(*writes.popleft())
+                    settle(*writes[0])
+                    writes.popleft()
             while writes:
-                settle(*writes.popleft())
+                settle(*writes[0])
+                writes.popleft()
         except KeyboardInterrupt as error:
             pool.shutdown(cancel_futures=True)
-            finished = outcome.written + sum(w.done() and not w.cancelled() for _, w in writes)
-            raise Interrupted(f"stopped after {finished} of {len(tasks)} photos") from error
+            for task, write in writes:
+                if not write.cancelled():
+                    settle(task, write)
+            raise Interrupted(f"stopped after {outcome.written} of {len(tasks)} photos") from error
     return outcome
 
 

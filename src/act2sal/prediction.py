@@ -1,31 +1,35 @@
 """`act2sal predict`: photos, videos, pipes and watched folders, by a detector or a classical method."""
 
-import json
+import glob
 import logging
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from act2sal.config import Backend, Format, Refine
+from act2sal.datasets import DatasetError, Photo
 from act2sal.detect import Detector
 from act2sal.encoding import FORMAT_OF
 from act2sal.errors import InputError, MissingPackageError
+from act2sal.film import FrameWork
 from act2sal.images import ImageError, read_photo, write_atomic
 from act2sal.output_kinds import parse_kind, refuse_kinds
 from act2sal.photo_search import AUTO, Remarks
 from act2sal.planning import Task, is_one_file, planned, planned_with_videos
-from act2sal.predict import Decoded, MapMaker, MethodMaps, Outcome, done, maps_by
+from act2sal.predict import MapMaker, MethodMaps, Outcome, done, maps_by
+from act2sal.records import FilmRecord, FrameRecord, read_records, write_records
 from act2sal.rendering import Record, Rendering
 from act2sal.thresholds import parse_threshold
-from act2sal.video import VideoError, predict_video, require_video
+from act2sal.video import VideoError, require_video, rewrite_video
 from act2sal.watching import arrivals
+
+PIPE = "-"
+"""Standard input as an input, standard output as the place of the result."""
+
+MOST_SMOOTH = 15
+"""Frames on either side: twice as many are held at once."""
 
 logger = logging.getLogger("act2sal")
 
@@ -99,7 +103,11 @@ def maker_of(
 
 @dataclass
 class Job:
-    """One call of `act2sal predict`; records: of the photos done so far; remarks: on its inputs."""
+    """One call of `act2sal predict`.
+
+    json: file of the records; smooth: frames on either side over which maps of videos and animations are averaged;
+    records: of what was done so far; remarks: on its inputs.
+    """
 
     maker: MapMaker
     rendering: Rendering
@@ -108,34 +116,63 @@ class Job:
     skip_existing: bool = False
     workers: int = 0
     quiet: bool = False
-    records: list[Record] = field(default_factory=list)
     exclude: str = AUTO
+    json: Path | None = None
+    smooth: int = 0
+    records: list[Record | FilmRecord] = field(default_factory=list)
     remarks: Remarks = field(default_factory=Remarks)
+
+    def __post_init__(self) -> None:
+        if self.smooth < 0 or self.smooth > MOST_SMOOTH:
+            raise InputError(f"--smooth is in 0..{MOST_SMOOTH}, not {self.smooth}")
+        earlier = [] if self.json is None else read_records(self.json)
+        self._earlier = earlier if self.skip_existing else []
 
     def run(self, inputs: Sequence[str]) -> Outcome:
         """Do all photos and videos of the inputs.
 
         Raises:
             DatasetError, FileExistsError: as `planning.planned_with_videos`.
+            InputError: smoothing, and nothing moves.
             Interrupted: Ctrl-C; what was written stays.
         """
-        outcome = self._do(self._plan(inputs))
+        tasks = self._plan(inputs)
+        if self.smooth and not any(self._moves(task) for task in tasks):
+            raise InputError("--smooth is for videos and animations, and there are none to do")
+        outcome = self._do(tasks)
         return replace(outcome, failures=self.remarks.undone + outcome.failures)
 
-    def watch(self, inputs: Sequence[str]) -> None:
-        """Do photos and videos as they arrive in the folders, until Ctrl-C."""
-        with suppress(KeyboardInterrupt):
-            for tasks in arrivals(lambda: self._plan(inputs)):
-                self._do(tasks)
+    def watch(self, inputs: Sequence[str]) -> Outcome:
+        """Do photos and videos that are in the folders, and those that arrive, until Ctrl-C.
 
-    def piped(self, content: bytes) -> bytes:
+        Raises:
+            DatasetError: there is no such folder, or nothing in which something could arrive.
+        """
+        _refuse_unwatched(inputs)
+        outcome = Outcome()
+        with suppress(KeyboardInterrupt):
+            for tasks in arrivals(lambda: self._plan(inputs, watching=True)):
+                outcome.failures += self._do(tasks).failures
+                self.save()
+        outcome.written = len(self.records)
+        outcome.failures[:0] = self.remarks.undone
+        return outcome
+
+    def piped(self, content: bytes, out: Path | None = None) -> bytes:
         """A photo's file in, the file of its result out.
+
+        Args:
+            content: of the photo.
+            out: file to which the result is written, too.
 
         Raises:
             InputError: several kinds of output, or no photo.
+            FileExistsError: `out` is there already and is not to be replaced.
         """
         if len(self.rendering.kinds) > 1:
-            raise InputError("standard output takes one kind of output")
+            raise InputError("- (standard input) takes one kind of output")
+        if out is not None and out.exists() and not self.overwrite:
+            raise FileExistsError(f"{out} exists already; --overwrite replaces it")
         with tempfile.TemporaryDirectory() as folder:
             photo, result = Path(folder, "photo"), Path(folder, f"result.{self.rendering.format}")
             photo.write_bytes(content)
@@ -143,15 +180,24 @@ class Job:
                 read_photo(photo)
             except ImageError as error:
                 raise InputError(f"standard input: {error.reason}") from error
-            replace(self, quiet=True)._photos(planned([photo], result, self.rendering.suffixes))
-            return result.read_bytes()
+            outcome = replace(self, quiet=True, json=None)._do(
+                planned([photo], result, self.rendering.suffixes)
+            )
+            if outcome.failures:
+                raise InputError(outcome.failures[0].replace(str(photo), "standard input"))
+            made = result.read_bytes()
+        pipe = Path(PIPE)
+        self.records = [replace(one, task=Task(Photo(pipe, pipe), (out or pipe,))) for one in self.records]
+        if out is not None:
+            write_atomic(out, made)
+        return made
 
-    def write_json(self, path: Path) -> None:
-        """Write what is known of the photos done so far."""
-        content = [record.as_json() for record in self.records]
-        write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+    def save(self) -> None:
+        """Write what is known of the photos done so far, and before, to the file of the records."""
+        if self.json is not None:
+            write_records(self.json, self._earlier, self.records)
 
-    def _plan(self, inputs: Sequence[str]) -> list[Task]:
+    def _plan(self, inputs: Sequence[str], *, watching: bool = False) -> list[Task]:
         return planned_with_videos(
             inputs,
             self.out,
@@ -160,6 +206,8 @@ class Job:
             skip_existing=self.skip_existing,
             exclude=self.exclude,
             remarks=self.remarks,
+            transparent=[kind.has_alpha for kind in self.rendering.kinds],
+            watching=watching,
         )
 
     def _do(self, tasks: Sequence[Task]) -> Outcome:
@@ -204,29 +252,40 @@ class Job:
     def _film(self, task: Task) -> None:
         """Write one video for each kind.
 
-        Raises VideoError: it cannot be read, or holds no such kind. OSError: it cannot be written.
+        Raises VideoError: it cannot be read. OSError: it cannot be written.
         """
-        video = task.photo.path
-        for kind in self.rendering.kinds:
-            if kind.has_alpha:
-                raise VideoError(
-                    f"{video}: a video has no transparency, which {kind.name} needs; color:#rrggbb has none"
-                )
-        for kind, target in zip(self.rendering.kinds, task.targets, strict=True):
+        record = FilmRecord(task)
+        for number, target in enumerate(task.targets):
             if target.exists() and self.skip_existing:
                 continue
-            with ThreadPoolExecutor(1) as pool:
-                frame = partial(self._frame, replace(self.rendering, kinds=(kind,)), pool)
-                predict_video(video, target, frame, overwrite=self.overwrite, quiet=self.quiet)
+            frames: list[FrameRecord] = []
+            rewrite_video(
+                task.photo.path,
+                target,
+                self._frame_work(number, frames),
+                alpha=self.rendering.kinds[number].has_alpha,
+                overwrite=self.overwrite,
+                quiet=self.quiet,
+            )
+            record = replace(record, frames=frames)
+        self.records.append(record)
 
-    def _frame(
-        self, rendering: Rendering, pool: ThreadPoolExecutor, frame: NDArray[np.uint8]
-    ) -> NDArray[np.uint8]:
-        """A frame (H, W, 3) uint8 RGB -> that of the result, (H, W, 3) RGB or (H, W) grey."""
-        (found,) = self.maker([Decoded.of(frame, self.maker.side)], pool)
-        saliency = rendering.saliency(frame, found.prob, found.confidence)
-        (pixels,) = rendering.pictures(frame, saliency)
-        return pixels
+    def _frame_work(self, number: int, frames: list[FrameRecord]) -> FrameWork:
+        """For the kind of that number; what is known of each frame comes into `frames`, if somebody asks for it."""
+        one = replace(self.rendering, kinds=(self.rendering.kinds[number],))
+        wanted = self.json is not None
+        return FrameWork(self.maker, one, self.smooth, frames.append if wanted else None)
+
+    def _moves(self, task: Task) -> bool:
+        return task.is_video
+
+
+def _refuse_unwatched(inputs: Sequence[str]) -> None:
+    for given in inputs:
+        if not Path(given).exists() and not glob.has_magic(given):
+            raise DatasetError(f"no such file or folder: {given}")
+    if not any(Path(given).is_dir() or glob.has_magic(given) for given in inputs):
+        raise DatasetError("--watch needs a folder or a pattern, in which something can arrive")
 
 
 def _format_of(out: Path) -> Format:

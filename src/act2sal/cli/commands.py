@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import tyro
 
-from act2sal.cli.contradictions import refuse_contradictions
-from act2sal.cli.ending import OK, SOME_FAILED, failures
+from act2sal.cli.contradictions import given_names, refuse_contradictions
+from act2sal.cli.ending import OK, SOME_FAILED, ended_like_ctrl_c, failures
 from act2sal.cli.options import (
     METHODS,
     CompareOptions,
@@ -113,19 +113,23 @@ def predict_command(arguments: Sequence[str]) -> int:
         workers=options.workers,
         quiet=options.quiet,
         exclude=options.exclude,
+        json=options.json,
+        smooth=options.smooth,
     )
-    if options.inputs == ("-",):
-        sys.stdout.buffer.write(job.piped(sys.stdin.buffer.read()))
+    if options.inputs == (prediction.PIPE,):
+        to_file = "out" in given_names(arguments)
+        made = job.piped(sys.stdin.buffer.read(), options.out if to_file else None)
+        job.save()
+        if not to_file:
+            sys.stdout.buffer.write(made)
         return OK
-    try:
-        outcome = job.run(options.inputs)
-        print(f"{outcome.written} done, in {options.out}", flush=True)
-        if options.watch:
-            job.watch(options.inputs)
-            print(f"stopped watching; {len(job.records)} done, in {options.out}")
-    finally:
-        if options.json is not None:
-            job.write_json(options.json)
+    with ended_like_ctrl_c():
+        try:
+            outcome = job.watch(options.inputs) if options.watch else job.run(options.inputs)
+        finally:
+            job.save()
+    said = "stopped watching; " if options.watch else ""
+    print(f"{said}{outcome.written} done, in {options.out}", flush=True)
     return failures(outcome.failures, of="file", what="done")
 
 

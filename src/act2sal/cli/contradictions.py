@@ -12,7 +12,7 @@ from typing import Any
 
 from act2sal.config import LabelConfig, Stage1Config, TrainConfig
 from act2sal.errors import InputError
-from act2sal.planning import is_one_file
+from act2sal.planning import is_one_file, is_one_video
 
 logger = logging.getLogger("act2sal")
 
@@ -240,7 +240,12 @@ PREDICT = (
         "--method other than a2s",
         lambda o, given: o.method != "a2s",
     ),
-    Contradiction(("watch", "skip-existing"), "- (standard input)", _piped),
+    Contradiction(("watch", "skip-existing", "smooth"), "- (standard input)", _piped),
+    Contradiction(
+        ("watch",),
+        "an --out that is one file",
+        lambda o, given: is_one_file(o.out) or is_one_video(o.out),
+    ),
     Contradiction(
         ("out",),
         "- (standard input) unless it names one picture, such as x.png",

@@ -2,9 +2,12 @@
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from act2sal.errors import FileError, InputError, LostProcessError, MissingPackageError, one_line
 
@@ -63,6 +66,24 @@ def ended(work: Callable[[], int], command: str, *, debug: bool = False) -> int:
         if debug and not isinstance(reason, KeyboardInterrupt):
             traceback.print_exc()
         return error(*_told(reason, command))
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM, as a service manager sends it, stops the body as Ctrl-C does, so that it writes what it promised."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # what is written now is not broken off by a second one
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _told(reason: BaseException, command: str) -> tuple[str, int]:

@@ -119,8 +119,12 @@ class PredictOptions:
     """crf: average the maps of photo and mirror image and sharpen them by the dense CRF; better, and slower."""
     min_confidence: float = 0.0
     """Write an empty map where the confidence that there is a salient object is below this; in [0, 1]."""
+    smooth: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """In videos and animations, average each map with those of the N frames before and the N behind it, which lessens
+    flicker and does not lag behind what moves; never over a cut. 0: no smoothing."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write there, for each photo, the confidence that it holds an object, the object's boxes and its area."""
+    """Also write there, for each photo and each frame of a video, the confidence that it holds an object, its boxes
+    and its area; with --skip-existing or --watch, the records of earlier runs are kept."""
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
     """Run directory or model file; None: the detector that ships with the package."""
     method: Method = "a2s"
@@ -141,7 +145,8 @@ class PredictOptions:
     skip_existing: bool = False
     """Leave out photos and videos whose results are there already."""
     watch: bool = False
-    """Go on with photos and videos that arrive in the folders, until Ctrl-C; implies --skip-existing."""
+    """Go on with photos and videos that arrive in the folders, which can be empty, until Ctrl-C or SIGTERM; implies
+    --skip-existing."""
     quiet: bool = False
     """No progress bar."""
 
