@@ -69,6 +69,12 @@ def parse_kind(text: str) -> Kind:
     )
 
 
+def is_kind(text: str) -> bool:
+    """Whether `text` is meant as a kind, and no file; its colour or picture may yet be none."""
+    name, colon, _ = text.partition(":")
+    return name in get_args(KindName) and bool(colon) == (name in ("color", "image"))
+
+
 def refuse_kinds(kinds: Sequence[Kind], format: Format) -> None:
     """Make sure that a format can hold the kinds, and that no two would have the same file name.
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
@@ -22,6 +22,7 @@ from act2sal.cli.options import (
     TrainOptions,
 )
 from act2sal.cli.outputs import refuse_outputs
+from act2sal.cli.parsing import parsed
 from act2sal.config import PRESETS, TrainConfig, load_toml
 from act2sal.errors import InputError
 from act2sal.gpu import refuse_missing
@@ -32,12 +33,7 @@ Options = TypeVar("Options")
 def train_command(arguments: Sequence[str]) -> int:
     """`act2sal train`."""
     chosen = _chosen_defaults(arguments)
-    options = tyro.cli(
-        TrainOptions,
-        args=arguments,
-        prog="act2sal train",
-        default=TrainOptions(tyro.MISSING, tyro.MISSING, chosen),
-    )
+    options = parsed(TrainOptions, arguments, "train", TrainOptions(tyro.MISSING, tyro.MISSING, chosen))
     refuse_contradictions("train", arguments, options)
     refuse_outputs("train", options)
     refuse_missing(options.options.device, options.options.devices)
@@ -249,16 +245,29 @@ def _what_to_score(options: EvaluateOptions) -> tuple[dict[str, Path], Path]:
 
 
 def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:
-    options = tyro.cli(kind, args=arguments, prog=f"act2sal {command}")
+    options = parsed(kind, arguments, command)
+    if getattr(options, "inputs", None) == ():
+        pipe = ", or - for standard input" if command == "predict" else ""
+        raise InputError(f"{command} has nothing to do; name a photo, a folder or a pattern{pipe}")
+    if getattr(options, "kind", None) == ():
+        raise InputError("--kind needs a kind, such as mask or cutout")
     refuse_contradictions(command, arguments, options)
     refuse_outputs(command, options)
     refuse_missing(getattr(options, "device", "auto"))
     return options
 
 
+class _Defaults(argparse.ArgumentParser):
+    """Finds the options that say where the defaults come from."""
+
+    def error(self, message: str) -> NoReturn:
+        """In one line, as all errors."""
+        raise InputError(message.removeprefix("argument "))
+
+
 def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:
     """The options that --preset and --config, or the run that is resumed, set before the command line does."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = _Defaults(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", choices=PRESETS)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path)

@@ -31,7 +31,7 @@ class TrainOptions:
     labels/, detector.safetensors, report.html and checkpoints.
     """
 
-    photos: tyro.conf.Positional[Path]
+    photos: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PHOTOS")]]
     """Folder of photos, searched to any depth. Masks among them are left out, unopened."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
@@ -56,7 +56,7 @@ class TrainOptions:
 class LabelOptions:
     """Write pseudo labels for a folder of photos (stage 1 only): DIR/a/b.png for PHOTOS/a/b.jpg."""
 
-    photos: tyro.conf.Positional[Path]
+    photos: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PHOTOS")]]
     """Folder of photos, searched to any depth."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder of the labels (8-bit PNG, 0 and 255); labels that are there already are kept."""
@@ -104,11 +104,11 @@ class PredictOptions:
     INPUT/a/c.mp4 gives DIR/a/c.mp4.
     """
 
-    inputs: tyro.conf.Positional[tuple[str, ...]]
+    inputs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT ...")]]
     """Photos, videos, folders of both (to any depth), patterns such as 'photos/*.jpg', or - for standard input."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR_OR_FILE")] = Path("maps")
     """Folder of the results; or the file for the result of a single photo or video."""
-    kind: tuple[str, ...] = ("map",)
+    kind: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")] = ("map",)
     """What to write: map (grey levels), mask (black and white), cutout (transparent background), overlay (the object
     tinted), blur (background blurred), color:#rrggbb or image:FILE (another background)."""
     format: Format | None = None
@@ -159,7 +159,7 @@ class CompareOptions:
     under each map.
     """
 
-    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    inputs: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="INPUT ...")]]
     """Photos and folders of photos."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE.png")]
     """The contact sheet."""
@@ -196,7 +196,7 @@ class EvaluateOptions:
 
     folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="MAPS MASKS")]] = ()
     """Folder of maps and folder of masks."""
-    table: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=MAPS")] = ()
+    table: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=MAPS ...")] = ()
     """Methods to compare, the others with the first; needs --masks."""
     masks: Annotated[Path | None, tyro.conf.arg(metavar="MASKS")] = None
     """Folder of masks for --table."""
@@ -250,7 +250,7 @@ class ExportOptions:
 class ConvertOptions:
     """Turn a checkpoint of the published A2S code (stage 1 or 2) into a model file of this package."""
 
-    source: tyro.conf.Positional[Path]
+    source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT.pth")]]
     """The .pth file."""
     out: Annotated[Path, tyro.conf.arg(metavar="MODEL.safetensors")]
     """Model file to write."""

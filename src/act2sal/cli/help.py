@@ -1,0 +1,94 @@
+"""What `--help` prints: the texts of the options in plain words, each example on a line of its own."""
+
+import inspect
+import re
+import shutil
+import textwrap
+import warnings
+from argparse import Action
+from collections.abc import Iterator
+from typing import Any
+
+import tyro
+
+_WIDEST = 100
+_INDENT = 26
+"""Columns in front of the texts of options."""
+
+_VALUES = {"STR": "TEXT", "INT": "N", "FLOAT": "NUMBER"}
+"""What stands for a value, by what Python calls it."""
+
+
+def help_of(kind: type, command: str, default: Any) -> str:
+    """The help of a command.
+
+    Args:
+        kind: dataclass of its options.
+        command: its name.
+        default: an instance with the defaults, or `tyro.MISSING_NONPROP`.
+    """
+    width = min(_WIDEST, shutil.get_terminal_size().columns)
+    parser = parser_of(kind, default)
+    positional = [_value(action) for action in parser._actions if not action.option_strings]
+    parts = [" ".join(["usage: act2sal", command, "[OPTIONS]", *positional]), _described(kind, width)]
+    for group in parser._action_groups:
+        rows = [_row(action, width) for action in group._group_actions]
+        if rows:
+            about = [textwrap.fill(group.description, width)] if group.description else []
+            parts.append("\n".join([f"{group.title}:", *about, *rows]))
+    return "\n\n".join(parts)
+
+
+def parser_of(kind: type, default: Any) -> Any:
+    """The options as an `argparse.ArgumentParser`, which is all that tells their texts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return tyro.extras.get_parser(kind, default=default)
+
+
+def _described(kind: type, width: int) -> str:
+    """The text of the class; lines that are commands stay lines."""
+    paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    return "\n\n".join(_laid_out(paragraph, width) for paragraph in paragraphs)
+
+
+def _laid_out(paragraph: str, width: int) -> str:
+    if all(line.startswith("act2sal ") for line in paragraph.splitlines()):
+        return textwrap.indent(paragraph, "  ")
+    return textwrap.fill(" ".join(paragraph.split()), width)
+
+
+def _row(action: Action, width: int) -> str:
+    """An option, its value, its text and its default."""
+    head = "  " + " ".join(filter(None, [", ".join(action.option_strings), _value(action)]))
+    rest = width - _INDENT
+    lines = textwrap.wrap(in_plain_words(action.help or ""), rest, break_on_hyphens=False)
+    if len(head) >= _INDENT:
+        return "\n".join([head, *(" " * _INDENT + line for line in lines)])
+    first, *others = lines or [""]
+    return "\n".join([f"{head:<{_INDENT}}{first}".rstrip(), *(" " * _INDENT + line for line in others)])
+
+
+def _value(action: Action) -> str:
+    """What stands for the value: `N`, `{auto,cpu}`, `KIND ...`."""
+    if not isinstance(action.metavar, str):
+        return ""
+    repeated = re.fullmatch(r"\[+(.+?) \[.*", action.metavar)
+    text = repeated.group(1) if repeated else action.metavar
+    choices = [choice for choice in _choices(text) if choice not in ("None", "{None}")]
+    joined = f"{{{','.join(choices)}}}" if text.startswith("{") and "}|" not in text else "|".join(choices)
+    return f"{joined} ..." if repeated else joined
+
+
+def _choices(text: str) -> Iterator[str]:
+    for part in text.strip("{}").split(",") if text.startswith("{") and "}|" not in text else text.split("|"):
+        yield _VALUES.get(part, part)
+
+
+def in_plain_words(text: str) -> str:
+    """A text that is written for Python too, for the command line: an option is left out there, and not None."""
+    text = " ".join(text.split())
+    text = re.sub(r" ?\(default: (None)?\)", "", text)
+    text = re.sub(r"(?<=\. )None: |^None: ", "Without it: ", text)
+    text = re.sub(r"\bNone: ", "without it: ", text)
+    return text.replace("(default: False)", "(default: off)").replace("(default: True)", "(default: on)")

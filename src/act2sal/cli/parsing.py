@@ -1,0 +1,138 @@
+"""The words of a command line to the options of a command; what is wrong with them is one line, with a hint."""
+
+import difflib
+import glob
+import io
+import os
+import re
+import typing
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from act2sal.cli.help import help_of, parser_of
+from act2sal.config import Stage1Config, Stage2Config
+from act2sal.errors import InputError, one_line
+
+Options = TypeVar("Options")
+
+_MISSING = re.compile(r"^│ {5}(\S.*?) +│$", re.MULTILINE)
+"""What the parser lists as missing, in its frame; the texts below stand further in."""
+
+MAY_BE_EMPTY = frozenset({"--ending"})
+"""Options of which an empty value says something."""
+
+
+def parsed(
+    kind: type[Options], arguments: Sequence[str], command: str, default: Any = tyro.MISSING_NONPROP
+) -> Options:
+    """The options that the words say.
+
+    Args:
+        kind: dataclass of the options.
+        arguments: the words behind the command.
+        command: its name.
+        default: an instance with the defaults.
+
+    Raises:
+        InputError: an unknown option, a value that is none, or something that is missing.
+        SystemExit: 0, after the help that was asked for.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(help_of(kind, command, default))
+        raise SystemExit(0)
+    _refuse_empty(arguments)
+    told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # of an encoding that has frames
+    try:
+        with redirect_stderr(told), redirect_stdout(told):
+            return tyro.cli(kind, args=inputs_first(arguments), prog=f"act2sal {command}", default=default)
+    except SystemExit:
+        told.seek(0)
+        wrong = _wrong(told.read(), kind, arguments, command, default)
+    raise InputError(f"{wrong}; act2sal {command} --help")
+
+
+def inputs_first(arguments: Sequence[str]) -> list[str]:
+    """The words, those in front that name inputs but stand behind an option that takes many values.
+
+    `--kind cutout a.jpg` is `a.jpg --kind cutout`, as a.jpg is no kind.
+    """
+    inputs: list[str] = []
+    rest: list[str] = []
+    takes: Callable[[str], bool] | None = _is_input
+    for word in arguments:
+        if word.startswith("--"):
+            takes = _SEVERAL.get(word)
+        elif takes is _is_input or (takes is not None and not takes(word) and _is_input(word)):
+            takes = _is_input  # and what follows it too
+            inputs.append(word)
+            continue
+        rest.append(word)
+    return inputs + rest
+
+
+def _is_input(word: str) -> bool:
+    """Whether a word that is no value looks like a photo, a folder, a pattern or standard input."""
+    named = word == "-" or os.sep in word or "." in word
+    return named or Path(word).exists() or glob.has_magic(word)
+
+
+def _is_kind(word: str) -> bool:
+    from act2sal.output_kinds import is_kind
+
+    return is_kind(word)
+
+
+def _is_whole(word: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+", word) is not None
+
+
+def _several() -> dict[str, Callable[[str], bool]]:
+    """Options that take many values, and whether a word is one."""
+    found: dict[str, Callable[[str], bool]] = {"--kind": _is_kind}
+    for stage, section in (("stage1", Stage1Config), ("stage2", Stage2Config)):
+        for name, type_ in typing.get_type_hints(section).items():
+            if typing.get_origin(type_) is tuple:
+                found[f"--{stage}.{name.replace('_', '-')}"] = _is_whole
+    return found
+
+
+_SEVERAL = _several()
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    before = ""
+    for word in arguments:
+        option, equals, value = word.partition("=")
+        empty = not word or (option.startswith("--") and equals and not value)
+        of = option if word else before if before.startswith("--") else ""
+        if empty and of not in MAY_BE_EMPTY:
+            named = f"{of} is given nothing" if of else "an argument is empty"
+            raise InputError(f"{named}; name a file, a folder or a value")
+        before = word
+
+
+def _wrong(told: str, kind: type, arguments: Sequence[str], command: str, default: Any) -> str:
+    """What the parser complains of, without its frame, in our words."""
+    known = [name for action in parser_of(kind, default)._actions for name in action.option_strings]
+    names = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    for name in names:
+        if name.replace("_", "-") not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            return f"{command} has no option {name}{hint}"
+    inner = [line.strip("│ ") for line in told.splitlines() if line.startswith("│")]
+    if inner and inner[0].startswith("Missing from"):
+        return f"{command} needs {' and '.join(_MISSING.findall(told.partition('│ ──')[0]))}"
+    block = one_line(" ".join(_until_rule(inner)))
+    block = re.sub(r"^Error parsing (\S+): ", r"\1: ", block)
+    block = re.sub(r"invalid literal for int\(\) with base 10: ('.*?')", r"\1 is no whole number", block)
+    return re.sub(r"could not convert string to float: ('.*?')", r"\1 is no number", block)
+
+
+def _until_rule(lines: Sequence[str]) -> list[str]:
+    rule = next((number for number, line in enumerate(lines) if line.startswith("──")), len(lines))
+    return list(lines[:rule])
