@@ -1,5 +1,6 @@
 """Videos in, videos out: frames, times, sound, turns, and what is left when it goes wrong."""
 
+import shutil
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from act2sal import video_sound
+from act2sal.cli import main
 from act2sal.errors import MissingPackageError
+from act2sal.origin import Origin, video_origin
 from act2sal.video import (
     ALPHA_ENCODERS,
     ENCODERS,
@@ -227,11 +230,34 @@ def test_sound_that_breaks_off_costs_no_frame(
 
 @pytest.mark.parametrize("suffix", sorted(ENCODERS))
 def test_title_and_date_are_kept(tmp_path: Path, suffix: str) -> None:
-    source = make_clip(tmp_path / "clip.mp4", sound=None, tags={"title": "A bird", "creation_time": DATE})
+    told = {"title": "A bird", "comment": "At dawn", "creation_time": DATE}
+    source = make_clip(tmp_path / "clip.mp4", sound=None, tags=told)
     predict_video(source, tmp_path / f"out{suffix}", same, quiet=True)
     with av.open(str(tmp_path / f"out{suffix}")) as reader:
         tags = reader.metadata
     assert (tags["title"], tags["creation_time"]) == ("A bird", DATE)
+    comment = next(value for key, value in tags.items() if key.lower() == "comment")
+    assert comment.startswith("At dawn\nact2sal ")
+    assert video_origin(tmp_path / f"out{suffix}") == Origin("video")
+    assert video_origin(source) is None
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_videos_that_were_made_are_no_input(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    if not noted:  # a file system that keeps no attributes
+        monkeypatch.setattr("act2sal.video.note", lambda path: None)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, tmp_path / "clip.mp4")
+    options = ["--out", ".", "--quiet", "--method", "rbd", "--kind", "mask", "map", "--skip-existing"]
+    for inputs in (".", "*.mp4"):
+        assert main(["predict", inputs, *options]) == 0
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "clip.map.mp4",
+            "clip.mask.mp4",
+            "clip.mp4",
+        ]
 
 
 @pytest.mark.parametrize("suffix", sorted(ALPHA_ENCODERS))

@@ -69,14 +69,18 @@ def write_result(path: Path, content: bytes) -> None:
     Raises OSError: it cannot be written; the error names `path`.
     """
     write_atomic(path, content)
-    with suppress(
-        OSError, AttributeError
-    ):  # only Linux has the call, and not every file system the attribute
+    note(path)
+
+
+def note(path: Path) -> None:
+    """Note outside of its content that a file is a result, where that is possible; see `write_result`."""
+    # Only Linux has the call, and not every file system the attribute.
+    with suppress(OSError, AttributeError):
         os.setxattr(path, _ATTRIBUTE, _state(path))
 
 
 def is_noted(path: Path) -> bool:
-    """Whether `write_result` wrote the file, as far as is known without opening it."""
+    """Whether a file was noted as a result, as far as is known without opening it."""
     try:
         return os.getxattr(path, _ATTRIBUTE) == _state(path)
     except (OSError, AttributeError):
@@ -100,6 +104,24 @@ def origin_of(path: Path) -> Origin | None:
         return None
 
 
+def video_comment(comment: str, origin: Origin) -> str:
+    """The tag `comment` of a video, with its origin as the last line."""
+    return f"{comment}\n{origin.text}" if comment else origin.text
+
+
+def video_origin(path: Path) -> Origin | None:
+    """The origin of a video that this package wrote; None for others, and where videos cannot be read."""
+    try:
+        import av
+
+        with av.open(str(path)) as reader:
+            tags = {key.lower(): value for key, value in reader.metadata.items()}
+    except Exception:  # there is no such package, or FFmpeg raises errors of many types
+        return None
+    lines = tags.get("comment", "").splitlines()
+    return _parsed(lines[-1]) if lines else None
+
+
 def image_origin(image: Image.Image) -> Origin | None:
     """`origin_of` a Pillow image that was opened from a file."""
     said = [image.info.get("Software"), image.info.get("comment")]
@@ -109,7 +131,12 @@ def image_origin(image: Image.Image) -> Origin | None:
         said += [exif.get(PROCESSING_SOFTWARE), exif.get(Base.Software)]
     for value in said:
         text = value.decode("latin-1") if isinstance(value, bytes) else value
-        found = _TEXT.fullmatch(text) if isinstance(text, str) else None
-        if found:
-            return Origin(found["what"], found["seen"] or "")
+        origin = _parsed(text) if isinstance(text, str) else None
+        if origin is not None:
+            return origin
     return None
+
+
+def _parsed(text: str) -> Origin | None:
+    found = _TEXT.fullmatch(text)
+    return Origin(found["what"], found["seen"] or "") if found else None

@@ -15,7 +15,7 @@ from PIL import Image
 from act2sal.datasets import SUFFIXES, DatasetError, Photo, known_files, refuse_limit
 from act2sal.images import open_image
 from act2sal.layouts import Listed, Masks, masks_among, masks_of_another
-from act2sal.origin import image_origin, is_noted
+from act2sal.origin import image_origin, is_noted, video_origin
 
 AUTO, NOTHING = "auto", "none"
 """Values of `--exclude` that are no patterns."""
@@ -272,8 +272,6 @@ class _Looked:
 
 def _looked_at(path: Path) -> _Looked:
     """What the head of a file says; without its pixels, and again only when it has changed."""
-    if path.suffix.lower() in OTHER_VIDEOS:
-        return _Looked()
     try:
         status = path.stat()
     except OSError:  # a broken link: reading it names the reason
@@ -283,6 +281,8 @@ def _looked_at(path: Path) -> _Looked:
 
 @lru_cache(maxsize=2**17)
 def _looked(path: Path, size: int, modified: int) -> _Looked:
+    if path.suffix.lower() in OTHER_VIDEOS:
+        return _Looked(is_noted(path) or video_origin(path) is not None)
     try:
         with open_image(path) as image:
             # Telephones put depth and gain maps behind the photo of a JPEG.

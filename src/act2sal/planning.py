@@ -1,9 +1,10 @@
 """What `act2sal predict` does with its inputs: which photos and videos there are, and where their results go."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def planned(
         FileExistsError: a result is there already and neither flag is set.
     """
     search = Search(outside=out, exclude=exclude, remarks=remarks or Remarks())
-    photos = _without_own_results(_found(inputs, search), out, suffixes, search.remarks)
+    photos = _without_own_results(
+        _found(inputs, search), partial(_photo_tasks, out=out, suffixes=suffixes), search
+    )
     return _wanted(_photo_tasks(photos, out, suffixes), overwrite=overwrite, skip_existing=skip_existing)
 
 
@@ -128,17 +131,17 @@ def planned_with_videos(
     remarks = remarks or Remarks()
     search = Search(SUFFIXES | VIDEO_SUFFIXES, outside=out, exclude=exclude, remarks=remarks)
     found = _arrived(inputs, search) if watching else _found(inputs, search)
-    videos = [file for file in found if _is_video(file)]
-    photos = [file for file in found if not _is_video(file)]
-    photos = _without_own_results(photos, out, suffixes, search.remarks)
+    told = remarks if watching else None
+    of_photos = partial(_photo_tasks, out=out, suffixes=suffixes, told=told)
+    alpha = transparent or [False] * len(suffixes)
+    of_videos = partial(_video_tasks, out=out, suffixes=suffixes, transparent=alpha, told=told)
+    videos = _without_own_results([file for file in found if _is_video(file)], of_videos, search)
+    photos = _without_own_results([file for file in found if not _is_video(file)], of_photos, search)
     if is_one_video(out) and photos:
         raise DatasetError(f"{out} is one video, and there are photos; name a folder instead")
     if is_one_file(out) and videos:
         raise DatasetError(f"{out} is one picture, and there are videos; name a folder instead")
-    told = remarks if watching else None
-    tasks = _photo_tasks(photos, out, suffixes, told)
-    tasks += _video_tasks(videos, out, suffixes, transparent or [False] * len(suffixes), told)
-    return _wanted(tasks, overwrite=overwrite, skip_existing=skip_existing)
+    return _wanted(of_photos(photos) + of_videos(videos), overwrite=overwrite, skip_existing=skip_existing)
 
 
 def _found(inputs: Sequence[str | Path], search: Search) -> list[Photo]:
@@ -165,22 +168,18 @@ def _arrived(inputs: Sequence[str | Path], search: Search) -> list[Photo]:
 
 
 def _without_own_results(
-    photos: list[Photo], out: Path, suffixes: Sequence[str], remarks: Remarks
+    files: list[Photo], tasks_of: Callable[[Sequence[Photo]], list[Task]], search: Search
 ) -> list[Photo]:
-    """Without named files that an earlier run made of others of the photos, as `*.png` names them with the photos."""
-    own = [photo for photo in photos if is_result(photo.path)]
-    others = [photo for photo in photos if photo not in own]
-    if not own or not others or is_one_file(out):
-        return photos
-    made = {
-        target.resolve()
-        for task in _mirrored(others, out, [suffixes] * len(others))
-        for target in task.targets
-    }
-    again = [photo for photo in own if photo.path.resolve() in made]
+    """Without named files that an earlier run made of others of the files, as `*.png` names them with the photos."""
+    own = [file for file in files if is_result(file.path)]
+    others = [file for file in files if file not in own]
+    if not own or not others:
+        return files
+    made = {target.resolve() for task in tasks_of(others) for target in task.targets}
+    again = [file for file in own if file.path.resolve() in made]
     if again:
-        remarks.say("own results", f"{len(again)} results of act2sal left out ({again[0].path}, ...)")
-    return [photo for photo in photos if photo not in again]
+        search.remarks.say("own results", f"{len(again)} results of act2sal left out ({again[0].path}, ...)")
+    return [file for file in files if file not in again]
 
 
 def is_one_file(out: Path) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from act2sal import progress
 from act2sal.errors import InputError
 from act2sal.images import written_whole
+from act2sal.origin import Origin, note, video_comment
 from act2sal.video_sound import Sound, add_sounds, require_video
 
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ def rewrite_video(
             progress.bar(source.name, total=looked.frames, quiet=quiet) as advance,
         ):
             pictures = reader.streams.best("video")
-            writer.metadata.update(kept_tags(reader.metadata))
+            tags = kept_tags(reader.metadata)
+            comments = [tags.pop(key) for key in list(tags) if key.lower() == "comment"]
+            writer.metadata.update(tags, comment=video_comment("".join(comments[:1]), Origin("video")))
             target = _add_pictures(writer, pictures, looked, encoder)
             sounds = add_sounds(reader, writer, source)
             times: deque[VideoFrame] = deque()
@@ -147,7 +150,8 @@ def rewrite_video(
                 written += 1
                 advance()
             writer.mux(target.encode())
-            return written
+        note(out)
+        return written
     except av.FFmpegError as error:
         raise VideoError(f"{source}: {_reason(error)}") from error
 
