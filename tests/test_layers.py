@@ -74,6 +74,7 @@ LAYERS = {
         "views",
     },
     2: {
+        "animation",
         "detect",
         "evaluation",
         "onnx_network",

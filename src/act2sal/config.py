@@ -26,7 +26,7 @@ Rectifier = Literal["olr", "hma", "none"]
 Optimizer = Literal["adamw", "sgd"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Backend = Literal["auto", "torch", "onnx"]
-Format = Literal["png", "jpg", "webp", "tiff"]
+Format = Literal["png", "jpg", "webp", "tiff", "gif"]
 Refine = Literal["none", "crf"]
 PresetName = Literal["default", "paper", "official"]
 

@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,11 @@ from act2sal.errors import InputError
 from act2sal.images import ORIENTATION_TAG, open_image, without_warnings
 from act2sal.origin import PROCESSING_SOFTWARE, Origin, marked_png
 
-HOLDS_ALPHA: tuple[Format, ...] = ("png", "webp", "tiff")
-"""Formats with transparency."""
+HOLDS_ALPHA: tuple[Format, ...] = ("png", "webp", "tiff", "gif")
+"""Formats with transparency; a pixel of a gif has all of it or none."""
+
+ANIMATED: tuple[Format, ...] = ("png", "webp", "gif")
+"""Formats that hold animations."""
 
 JPEG_QUALITY = 95
 """Of 100; colours at full resolution."""
@@ -28,10 +32,10 @@ PNG_LEVEL, PNG_STRATEGY = 1, zlib.Z_RLE
 """How hard zlib works, and on what. Beside Pillow's own choice this takes a part of the time, for somewhat
 larger cut-outs (`benchmarks/cutout.py` measures both)."""
 
-LONGEST_SIDE: dict[Format, int] = {"jpg": 65_535, "webp": 16_383}
+LONGEST_SIDE: dict[Format, int] = {"jpg": 65_535, "webp": 16_383, "gif": 65_535}
 """Pixels, where a format has a limit that photos reach."""
 
-_PILLOW_NAMES: dict[Format, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}
+_PILLOW_NAMES: dict[Format, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF", "gif": "GIF"}
 
 FORMAT_OF: dict[str, Format] = {
     ".png": "png",
@@ -40,6 +44,7 @@ FORMAT_OF: dict[str, Format] = {
     ".webp": "webp",
     ".tif": "tiff",
     ".tiff": "tiff",
+    ".gif": "gif",
 }
 """By the suffix of a file, in small letters."""
 
@@ -106,28 +111,17 @@ def encoded(
 
     Args:
         pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
-        format: png and tiff keep every value, webp those of grey levels and of alpha.
+        format: png and tiff keep every value, webp those of grey levels and of alpha, gif those of grey levels.
         icc_profile: colour space of the pixels; for RGB and RGBA.
-        exif: EXIF block, see `read_profile`; left out of a jpg that has no room for it.
-        origin: is kept in the file: as text of a png, comment of a jpg, EXIF of others.
+        exif: EXIF block, see `read_profile`; left out of a jpg that has no room for it, and of a gif, which holds
+            neither that nor a profile.
+        origin: is kept in the file: as text of a png, comment of a jpg or gif, EXIF of others.
 
     Raises:
         InputError: alpha in a jpg, or more pixels along a side than the format holds.
         ValueError: pixels of another shape or dtype.
     """
-    if (
-        pixels.dtype != np.uint8
-        or pixels.ndim not in (2, 3)
-        or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4))
-    ):
-        raise ValueError(
-            f"a picture is (H, W), (H, W, 3) or (H, W, 4) uint8, not {pixels.shape} {pixels.dtype}"
-        )
-    if pixels.shape[2:] == (4,) and format not in HOLDS_ALPHA:
-        raise InputError(f"{format} holds no transparency; possible: {', '.join(HOLDS_ALPHA)}")
-    longest = LONGEST_SIDE.get(format)
-    if longest is not None and max(pixels.shape) > longest:
-        raise InputError(f"{format} holds at most {longest} pixels along a side, not {max(pixels.shape)}")
+    _refuse_pixels(pixels, format)
     if exif is not None and format == "jpg" and len(exif) > LONGEST_EXIF_OF_JPG:
         exif = None
     if origin is not None and (format == "webp" or (format == "tiff" and exif is not None)):
@@ -141,6 +135,74 @@ def encoded(
     Image.fromarray(pixels).save(stream, format=_PILLOW_NAMES[format], **options)
     content = stream.getvalue()
     return marked_png(content, origin) if origin is not None and format == "png" else content
+
+
+def encoded_animation(
+    frames: Sequence[NDArray[np.uint8]],
+    format: Format,
+    *,
+    durations: Sequence[int],
+    plays: int,
+    origin: Origin | None = None,
+) -> bytes:
+    """The bytes of an animation; frames that are alike can become one that is shown for longer.
+
+    Args:
+        frames: pixels as of `encoded`, all of one shape.
+        format: one of `ANIMATED`.
+        durations: of each frame, in milliseconds.
+        plays: how often all are shown, 0: without end.
+        origin: as of `encoded`.
+
+    Raises:
+        InputError: more pixels along a side than the format holds.
+        ValueError: no frames, or such as `encoded` refuses.
+    """
+    if not frames or format not in ANIMATED:
+        raise ValueError(f"an animation has frames, and is {', '.join(ANIMATED)}")
+    for pixels in frames:
+        _refuse_pixels(pixels, format)
+    exif = _with_origin(None, origin) if origin is not None and format == "webp" else None
+    options = _options(format, grey=frames[0].ndim == 2, exif=exif)
+    if origin is not None:
+        options |= _told(origin, format, exif)
+    if format != "gif":
+        options["loop"] = plays
+    elif plays != 1:
+        options["loop"] = max(plays - 1, 0)  # a GIF file tells the repetitions
+    if frames[0].shape[2:] == (4,):
+        # What was there before shows through a transparent pixel, unless the frames say that it goes. Left to itself,
+        # libwebp crops frames to their opaque part and then forgets that there is transparency.
+        options |= {"gif": {"disposal": 2}, "webp": {"kmin": 0, "kmax": 1}}.get(format, {})
+    first, *others = map(Image.fromarray, frames)
+    stream = io.BytesIO()
+    first.save(
+        stream,
+        format=_PILLOW_NAMES[format],
+        save_all=True,
+        append_images=others,
+        duration=list(durations),
+        **options,
+    )
+    content = stream.getvalue()
+    return marked_png(content, origin) if origin is not None and format == "png" else content
+
+
+def _refuse_pixels(pixels: NDArray[np.uint8], format: Format) -> None:
+    """As `encoded` says."""
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim not in (2, 3)
+        or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4))
+    ):
+        raise ValueError(
+            f"a picture is (H, W), (H, W, 3) or (H, W, 4) uint8, not {pixels.shape} {pixels.dtype}"
+        )
+    if pixels.shape[2:] == (4,) and format not in HOLDS_ALPHA:
+        raise InputError(f"{format} holds no transparency; possible: {', '.join(HOLDS_ALPHA)}")
+    longest = LONGEST_SIDE.get(format)
+    if longest is not None and max(pixels.shape) > longest:
+        raise InputError(f"{format} holds at most {longest} pixels along a side, not {max(pixels.shape)}")
 
 
 def _options(format: Format, *, grey: bool, exif: bytes | None) -> dict[str, Any]:
@@ -168,7 +230,7 @@ def _with_origin(exif: bytes | None, origin: Origin) -> bytes:
 
 def _told(origin: Origin, format: Format, exif: bytes | None) -> dict[str, Any]:
     """The options by which Pillow writes the origin, where EXIF does not hold it."""
-    if format == "jpg":
+    if format in ("jpg", "gif"):
         return {"comment": origin.text}
     return {"tiffinfo": {Base.Software: origin.text}} if format == "tiff" and exif is None else {}
 

@@ -32,6 +32,9 @@ OTHER_VIDEOS = frozenset(
 )
 """Suffixes that a folder of photos may hold and of which one wants to know that they are left out."""
 
+_MOVING = ("GIF", "WEBP", "PNG", "AVIF")
+"""Formats whose several pictures are an animation, and no pages."""
+
 _RUN = frozenset({"config.toml", ".lock"})
 _OF_A_RUN = frozenset({"log.jsonl", "checkpoints", "cache", "labels", "detector.safetensors"})
 _LOOKED_AT = 5
@@ -82,7 +85,8 @@ class Search:
     suffixes: of what is wanted, in small letters; outside: where the results go, left out; exclude: "auto" leaves out
     masks and what this package wrote, "none" nothing, else names and patterns separated by commas, which take the
     place of guesses about masks; careful: masks are never opened, and where it cannot be known which pictures are
-    masks, the search ends; else a few are looked at; limit: most photos of all; remarks: gets what is left out.
+    masks, the search ends; else a few are looked at; limit: most photos of all; animations: whether all their frames
+    are wanted; remarks: gets what is left out.
     """
 
     suffixes: Set[str] = SUFFIXES
@@ -90,6 +94,7 @@ class Search:
     exclude: str = AUTO
     careful: bool = False
     limit: int | None = None
+    animations: bool = False
     remarks: Remarks = field(default_factory=Remarks)
 
     def photos(self, roots: Sequence[str | Path]) -> list[Photo]:
@@ -231,7 +236,8 @@ class Search:
         return kept
 
     def _tell_several(self, files: Sequence[Photo]) -> None:
-        several = [file.path for file in files[: self.limit] if _looked_at(file.path).several]
+        looked = [(file.path, _looked_at(file.path)) for file in files[: self.limit]]
+        several = [path for path, one in looked if one.several and not (one.animated and self.animations)]
         if several:
             self.remarks.say(
                 "several " + str(several),
@@ -264,10 +270,17 @@ def is_result(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Looked:
-    """Whether a picture was written by this package, and whether its file holds several."""
+    """Whether a picture was written by this package, whether its file holds several, and these follow each other in
+    time."""
 
     ours: bool = False
     several: bool = False
+    animated: bool = False
+
+
+def is_animation(path: Path) -> bool:
+    """Whether the file holds pictures that follow each other in time; its content says so."""
+    return _looked_at(path).animated
 
 
 def _looked_at(path: Path) -> _Looked:
@@ -287,7 +300,7 @@ def _looked(path: Path, size: int, modified: int) -> _Looked:
         with open_image(path) as image:
             # Telephones put depth and gain maps behind the photo of a JPEG.
             several = image.format not in ("JPEG", "MPO") and getattr(image, "n_frames", 1) > 1
-            return _Looked(image_origin(image) is not None, several)
+            return _Looked(image_origin(image) is not None, several, several and image.format in _MOVING)
     except Exception:  # Pillow raises errors of many types; `read_photo` is who says what is wrong
         return _Looked()
 

@@ -108,6 +108,7 @@ def planned_with_videos(
     exclude: str = AUTO,
     remarks: Remarks | None = None,
     transparent: Sequence[bool] = (),
+    animations: bool = False,
     watching: bool = False,
 ) -> list[Task]:
     """The photos, then the videos: `INPUT/a/c.mov` gives `OUT/a/c.mov`, or `OUT/a/c.mask.mov` and so on.
@@ -122,6 +123,7 @@ def planned_with_videos(
         remarks: as for `planned`.
         transparent: of each of the suffixes, whether what is written has transparency, for which a video needs
             another container; empty: none has.
+        animations: all of their frames are done, and not the first alone.
         watching: folders can be empty, and what would replace an input or the result of another is a remark.
 
     Raises:
@@ -129,7 +131,9 @@ def planned_with_videos(
         FileExistsError: as `planned`.
     """
     remarks = remarks or Remarks()
-    search = Search(SUFFIXES | VIDEO_SUFFIXES, outside=out, exclude=exclude, remarks=remarks)
+    search = Search(
+        SUFFIXES | VIDEO_SUFFIXES, outside=out, exclude=exclude, animations=animations, remarks=remarks
+    )
     found = _arrived(inputs, search) if watching else _found(inputs, search)
     told = remarks if watching else None
     of_photos = partial(_photo_tasks, out=out, suffixes=suffixes, told=told)

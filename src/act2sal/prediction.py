@@ -3,20 +3,22 @@
 import glob
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from act2sal.animation import Animation
 from act2sal.config import Backend, Format, Refine
 from act2sal.datasets import DatasetError, Photo
 from act2sal.detect import Detector
-from act2sal.encoding import FORMAT_OF
+from act2sal.encoding import ANIMATED, FORMAT_OF, encoded_animation
 from act2sal.errors import InputError, MissingPackageError
 from act2sal.film import FrameWork
 from act2sal.images import ImageError, read_photo, write_atomic
+from act2sal.origin import Origin, write_result
 from act2sal.output_kinds import parse_kind, refuse_kinds
-from act2sal.photo_search import AUTO, Remarks
+from act2sal.photo_search import AUTO, Remarks, is_animation
 from act2sal.planning import Task, is_one_file, planned, planned_with_videos
 from act2sal.predict import MapMaker, MethodMaps, Outcome, done, maps_by
 from act2sal.records import FilmRecord, FrameRecord, read_records, write_records
@@ -207,14 +209,16 @@ class Job:
             exclude=self.exclude,
             remarks=self.remarks,
             transparent=[kind.has_alpha for kind in self.rendering.kinds],
+            animations=self._animates,
             watching=watching,
         )
 
     def _do(self, tasks: Sequence[Task]) -> Outcome:
-        videos = [task for task in tasks if task.is_video]
-        photos = [task for task in tasks if not task.is_video]
-        outcome = self._photos(photos) if photos or not videos else Outcome()
-        self._videos(videos, outcome)
+        moving = [task for task in tasks if self._moves(task)]
+        photos = [task for task in tasks if not self._moves(task)]
+        outcome = self._photos(photos) if photos or not moving else Outcome()
+        self._one_by_one([task for task in moving if not task.is_video], self._animate, outcome)
+        self._videos([task for task in moving if task.is_video], outcome)
         return outcome
 
     def _photos(self, tasks: Sequence[Task]) -> Outcome:
@@ -238,18 +242,49 @@ class Job:
             logger.warning("%s: %s", ", ".join(paths), error)
             outcome.failures += [f"{path}: {error}" for path in paths]
             return
+        self._one_by_one(tasks, self._film, outcome)
+
+    def _one_by_one(
+        self, tasks: Sequence[Task], work: Callable[[Task], FilmRecord], outcome: Outcome
+    ) -> None:
+        """Each is done, or named."""
         for task in tasks:
             try:
-                self._film(task)
+                self.records.append(work(task))
                 outcome.written += 1
-            except VideoError as error:
+            except (VideoError, ImageError) as error:
                 outcome.failures.append(str(error))
                 logger.warning("%s", error)
+            except InputError as error:
+                outcome.failures.append(f"{task.photo.path}: {error}")
+                logger.warning("%s", outcome.failures[-1])
             except OSError as error:
                 outcome.failures.append(f"{task.targets[0]}: {error.strerror or error}")
                 logger.warning("%s", outcome.failures[-1])
 
-    def _film(self, task: Task) -> None:
+    def _animate(self, task: Task) -> FilmRecord:
+        """Write one animation for each kind.
+
+        Raises ImageError: it cannot be read. InputError: the format cannot hold it. OSError: it cannot be written.
+        """
+        animation = Animation.open(task.photo.path)
+        record = FilmRecord(task)
+        for number, target in enumerate(task.targets):
+            if target.exists() and self.skip_existing:
+                continue
+            frames: list[FrameRecord] = []
+            content = encoded_animation(
+                list(self._frame_work(number, frames)(animation.frames())),
+                self.rendering.format,
+                durations=animation.durations,
+                plays=animation.plays,
+                origin=Origin(self.rendering.kinds[number].name, self.maker.seen),
+            )
+            write_result(target, content)
+            record = replace(record, frames=frames)
+        return record
+
+    def _film(self, task: Task) -> FilmRecord:
         """Write one video for each kind.
 
         Raises VideoError: it cannot be read. OSError: it cannot be written.
@@ -268,7 +303,7 @@ class Job:
                 quiet=self.quiet,
             )
             record = replace(record, frames=frames)
-        self.records.append(record)
+        return record
 
     def _frame_work(self, number: int, frames: list[FrameRecord]) -> FrameWork:
         """For the kind of that number; what is known of each frame comes into `frames`, if somebody asks for it."""
@@ -277,7 +312,12 @@ class Job:
         return FrameWork(self.maker, one, self.smooth, frames.append if wanted else None)
 
     def _moves(self, task: Task) -> bool:
-        return task.is_video
+        return task.is_video or (self._animates and is_animation(task.photo.path))
+
+    @property
+    def _animates(self) -> bool:
+        """Whether the format of the results holds animations."""
+        return self.rendering.format in ANIMATED
 
 
 def _refuse_unwatched(inputs: Sequence[str]) -> None:

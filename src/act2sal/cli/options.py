@@ -112,7 +112,7 @@ class PredictOptions:
     """What to write: map (grey levels), mask (black and white), cutout (transparent background), overlay (the object
     tinted), blur (background blurred), color:#rrggbb or image:FILE (another background)."""
     format: Format | None = None
-    """Of the files; None: that of an --out with a suffix, else png."""
+    """Of the files; None: that of an --out with a suffix, else png. png, webp and gif also hold animations."""
     threshold: Annotated[str | None, tyro.conf.arg(metavar="otsu|adaptive|0..1")] = None
     """Where the saliency is cut into object and background; None: it stays soft, and a mask is cut at 0.5."""
     refine: Refine = "none"
