@@ -14,7 +14,7 @@ from PIL import Image
 
 from act2sal.cli import main
 from act2sal.datasets import DatasetError
-from act2sal.images import gray_png, write_gray_png
+from act2sal.images import gray_png, read_photo, write_gray_png
 from act2sal.labelling import label
 from act2sal.origin import Origin, is_noted, marked_png
 from act2sal.photo_search import Remarks, Search, UndecidedError, nearly_binary
@@ -202,21 +202,27 @@ def test_copies_that_are_no_masks_are_predicted(tmp_path: Path) -> None:
         for suffix in ("jpg", "png"):
             flat.save(tmp_path / f"{number}.{suffix}")
     assert found(tmp_path) == ["0.jpg", "0.png", "1.jpg", "1.png"]
-    assert not nearly_binary(tmp_path / "0.png")
+    assert not nearly_binary(read_photo(tmp_path / "0.png"))
+
+
+def test_graded_masks_are_left_out_of_what_is_predicted(tmp_path: Path) -> None:
+    for number in range(2):
+        noise(tmp_path / "images" / f"{number}.jpg", seed=number, size=(60, 80))
+        graded = np.linspace(0, 255, 60 * 80).astype(np.uint8).reshape(60, 80)
+        write_gray_png(tmp_path / "gt" / f"{number}.png", graded)
+    assert found(tmp_path) == ["images/0.jpg", "images/1.jpg"]
 
 
 @pytest.mark.parametrize("values", [(0, 255), (0, 1), (255, 255), (0, 0)])
 def test_masks_are_nearly_binary(tmp_path: Path, values: tuple[int, int]) -> None:
     mask = np.full((30, 40), values[0], np.uint8)
     mask[5:20, 5:20] = values[1]
-    write_gray_png(tmp_path / "a.png", mask)
-    assert nearly_binary(tmp_path / "a.png")
+    assert nearly_binary(np.repeat(mask[..., None], 3, axis=2))
     palette = Image.fromarray(np.minimum(mask, 1)).convert("P")
     palette.putpalette([0, 0, 0, 255, 255, 255] if values == (255, 255) else [0, 0, 0, 128, 0, 0])
     palette.save(tmp_path / "b.png")
-    assert nearly_binary(tmp_path / "b.png")
-    assert not nearly_binary(noise(tmp_path / "c.png"))
-    assert not nearly_binary(tmp_path / "missing.png")
+    assert nearly_binary(read_photo(tmp_path / "b.png"))
+    assert not nearly_binary(read_photo(noise(tmp_path / "c.png")))
 
 
 # --- results -----------------------------------------------------------------------------------------

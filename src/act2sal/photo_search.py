@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePath
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from act2sal.datasets import SUFFIXES, DatasetError, Photo, known_files, refuse_limit
@@ -38,7 +39,9 @@ _MOVING = ("GIF", "WEBP", "PNG", "AVIF")
 _RUN = frozenset({"config.toml", ".lock"})
 _OF_A_RUN = frozenset({"log.jsonl", "checkpoints", "cache", "labels", "detector.safetensors"})
 _LOOKED_AT = 5
+_LARGEST_MASK = 50_000_000
 _NEARLY = 0.9
+_COLOURLESS = 8
 _NAMED = 3
 
 logger = logging.getLogger("act2sal")
@@ -206,7 +209,8 @@ class Search:
             if self.careful and not group.certain:
                 raise UndecidedError(_undecided(root, group))
             paths = [root / file.relative for file in group.files]
-            if self.careful or ((group.certain or len(paths) > 1) and _look_like_masks(paths)):
+            likely = group.certain or len(paths) > 1
+            if self.careful or (likely and _look_like_masks(paths, graded=group.certain)):
                 masks |= {file.relative for file in group.files}
                 self._leave_out(
                     f"masks {root / group.place}",
@@ -217,10 +221,11 @@ class Search:
 
     def _unnoted(self, root: Path, files: list[Photo]) -> list[Photo]:
         """Without what this package wrote, as far as is known without opening it."""
-        results = [file.path for file in files if is_noted(file.path)]
+        results = {file.path for file in files if is_noted(file.path)}
         if results:
-            self._leave_out(f"noted {root}", f"{_counted(len(results), 'result')} of act2sal", results)
-        return [file for file in files if file.path not in set(results)]
+            them = f"{_counted(len(results), 'result')} of act2sal"
+            self._leave_out(f"noted {root}", them, sorted(results))
+        return [file for file in files if file.path not in results]
 
     def _no_results(self, root: Path, files: list[Photo]) -> list[Photo]:
         """Without what this package wrote; of a careful search, no file more is opened than the limit asks for."""
@@ -321,23 +326,36 @@ def _undecided(root: Path, group: Masks) -> str:
     )
 
 
-def _look_like_masks(files: Sequence[Path]) -> bool:
-    """Whether a few of the files, read for once, are nearly of two colours, one of them black or white."""
+def _look_like_masks(files: Sequence[Path], *, graded: bool) -> bool:
+    """Whether a few of the files, read for once, are nearly binary; or, with `graded`, grey."""
     step = max(1, len(files) // _LOOKED_AT)
-    return all(nearly_binary(path) for path in files[::step][:_LOOKED_AT])
+    samples = [_sample(path) for path in files[::step][:_LOOKED_AT]]
+    return all(
+        sample is not None and (nearly_binary(sample) or (graded and _grey(sample))) for sample in samples
+    )
 
 
-def nearly_binary(path: Path) -> bool:
-    """Whether two colours cover nearly all of a picture, and one of them is black or white; False if unreadable."""
-    try:
-        with open_image(path) as image:
-            small = image.convert("RGB").resize((64, 64), Image.Resampling.NEAREST)
-    except Exception:  # as above
-        return False
-    colours, counts = np.unique(np.asarray(small).reshape(-1, 3) >> 5, axis=0, return_counts=True)
+def nearly_binary(pixels: NDArray[np.uint8]) -> bool:
+    """Whether two colours cover nearly all of a picture (H, W, 3) uint8, and one of them is black or white."""
+    colours, counts = np.unique(pixels.reshape(-1, 3) >> 5, axis=0, return_counts=True)
     commonest = counts.argsort()[::-1][:2]
     plain = {tuple(colour) for colour in colours[commonest].tolist()} & {(0, 0, 0), (7, 7, 7)}
-    return bool(plain) and counts[commonest].sum() >= _NEARLY * 64**2
+    return bool(plain) and counts[commonest].sum() >= _NEARLY * counts.sum()
+
+
+def _grey(pixels: NDArray[np.uint8]) -> bool:
+    return bool(np.ptp(pixels, axis=-1).max() <= _COLOURLESS)
+
+
+def _sample(path: Path) -> NDArray[np.uint8] | None:
+    """Some pixels of a picture, (64, 64, 3) uint8; None where it cannot be read, or is larger than masks are."""
+    try:
+        with open_image(path) as image:
+            if image.width * image.height > _LARGEST_MASK:
+                return None
+            return np.asarray(image.convert("RGB").resize((64, 64), Image.Resampling.NEAREST))
+    except Exception:  # as above
+        return None
 
 
 def _matches(relative: PurePath, patterns: Iterable[str]) -> bool:
