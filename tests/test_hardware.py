@@ -1,13 +1,12 @@
 """The line about the machine that stands beside figures."""
 
-import os
-
 import torch
 
+from act2sal.cores import usable
 from act2sal.hardware import hardware, processor
 
 
 def test_it_names_cores_processor_and_torch() -> None:
     line = hardware()
-    assert line.startswith(f"{os.cpu_count()} cores, {processor()}, torch {torch.__version__}, GPU: ")
+    assert line.startswith(f"{usable()} cores, {processor()}, torch {torch.__version__}, GPU: ")
     assert processor()

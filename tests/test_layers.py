@@ -16,6 +16,7 @@ LAYERS = {
         "array_files",
         "compiled",
         "config",
+        "cores",
         "datasets",
         "encoding",
         "errors",

@@ -1,7 +1,6 @@
 """`act2sal compare`: the maps of several methods side by side, one row per photo (as in Fig. 4 and 8)."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal import progress
+from act2sal import cores, progress
 from act2sal.contact_sheet import Cell, thumbnail, write_sheet
 from act2sal.datasets import DatasetError, Photo, find_photos
 from act2sal.evaluation import MASK_THRESHOLD, score_prob
@@ -88,7 +87,7 @@ def compare(
     rows: list[list[Cell]] = []
     failures = list(search.remarks.undone)
     with (
-        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+        ThreadPoolExecutor(cores.threads(workers)) as pool,
         progress.bar("compare", total=len(photos), quiet=quiet) as advance,
     ):
         for begun in [pool.submit(comparison.row, photo) for photo in photos]:

@@ -249,7 +249,7 @@ class TrainConfig:
     """Machines; each runs the same command, with NODE_RANK, MASTER_ADDR and MASTER_PORT in its environment, and sees
     PHOTOS and RUN under the same paths."""
     workers: int = 0
-    """Threads for decoding and the CRF, in each process; 0: one per core."""
+    """Threads of every pool in each process, at most one per core that it may use; 0: one per core."""
     seed: int = 0
     """Seed of every random draw; the same seed on the same machine gives the same bits on a CPU."""
     generations: int = 1

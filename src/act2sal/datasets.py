@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from act2sal import cores
 from act2sal.errors import InputError
 from act2sal.images import ImageError, naming, read_photo, resize_photo, write_atomic
 from act2sal.progress import Advance, bar
@@ -331,7 +332,7 @@ def _fill(
     unsaved = 0
     pending = iter(photos[len(index.outcomes) :])
     file = folder / "photos.u8"
-    with naming(file), file.open("ab") as target, ThreadPoolExecutor(workers or _cores()) as pool:
+    with naming(file), file.open("ab") as target, ThreadPoolExecutor(cores.threads(workers)) as pool:
         target.truncate(index.rows() * index.size * index.size * 3)
         while window := list(islice(pending, _WINDOW)):
             for loaded in pool.map(load, window):
@@ -432,8 +433,3 @@ def _state(path: Path) -> tuple[int, int]:
     except OSError:  # a broken link: reading it names the reason
         return -1, -1
     return status.st_size, status.st_mtime_ns
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,16 +1,17 @@
 """The machine in one line, to stand beside figures."""
 
-import os
 import platform
 from pathlib import Path
 
 import torch
 
+from act2sal.cores import usable
+
 
 def hardware() -> str:
     """Cores, processor, PyTorch and GPU: "2 cores, AMD EPYC, torch 2.15.0, GPU: none"."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return f"{os.cpu_count()} cores, {processor()}, torch {torch.__version__}, GPU: {gpu}"
+    return f"{usable()} cores, {processor()}, torch {torch.__version__}, GPU: {gpu}"
 
 
 def processor() -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from act2sal import parallel
+from act2sal import cores, parallel
 from act2sal.activation import ActivationNetwork
 from act2sal.allocator import keep_freed_memory
 from act2sal.array_files import ArrayFileError, check, create_array, open_array, seal
@@ -135,7 +134,7 @@ class Labelling:
             cues,
             self.config.labels,
             fitted=isinstance(source, Detector) or source.network.boundary == "affine",
-            workers=_workers(self.config),
+            workers=workers_of(self.config),
             resume=resume,
             quiet=self.quiet,
             stopwatch=self.stopwatch,
@@ -323,7 +322,7 @@ def label(
         initial_encoder(config.stage1, config)  # a mistyped one is found before the work
     else:
         load_stage1(run / "stage1.safetensors")
-    with locked(out):
+    with locked(out), cores.at_most(workers_of(config)):
         outcome = _label(found, out, config, run, overwrite=overwrite, quiet=quiet)
     return replace(outcome, failures=undone + outcome.failures)
 
@@ -394,11 +393,9 @@ def own_device(config: TrainConfig) -> int | list[int]:
     return 1 if parallel.world() == 1 or not _on_gpu(config) else [parallel.rank() % config.devices]
 
 
-def _workers(config: TrainConfig) -> int | None:
+def workers_of(config: TrainConfig) -> int:
     """Threads of this process; where nothing is said, several processes share the cores of their machine."""
-    if config.workers or config.devices == 1:
-        return config.workers or None
-    return max(1, (os.cpu_count() or 1) // config.devices)
+    return config.workers or max(1, cores.usable() // config.devices)
 
 
 def _on_gpu(config: TrainConfig) -> bool:
@@ -411,7 +408,7 @@ def photo_bank(
     """The photos as squares of `size` (None: the config's) pixels, kept in `cache`."""
     side = size or config.size
     folder = cache / f"photos-{side}"
-    return build_photo_bank(photos, folder, size=side, workers=_workers(config), quiet=quiet)
+    return build_photo_bank(photos, folder, size=side, workers=workers_of(config), quiet=quiet)
 
 
 def refuse_changed(bank: PhotoBank) -> None:

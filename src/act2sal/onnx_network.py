@@ -1,6 +1,5 @@
 """A detector's network run by onnxruntime on the CPU, without PyTorch."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from act2sal import cores
 from act2sal.errors import CheckpointError, MissingPackageError
 from act2sal.model_files import finite, size_of
 
@@ -34,7 +34,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, model: Path | bytes, *, threads: int = 0) -> None:
-        threads = threads or os.cpu_count() or 1
+        threads = cores.threads(threads)
         self._session = _session(model, threads)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         if self.metadata.get("format") != FORMAT or "size" not in self.metadata:

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from act2sal import launching, parallel
+from act2sal import cores, launching, parallel
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
 from act2sal.datasets import DatasetError, Photo, PhotoBank, PhotoState, photo_states
@@ -35,6 +35,7 @@ from act2sal.labelling import (
     photos_of,
     read_label,
     refuse_changed,
+    workers_of,
 )
 from act2sal.peak_memory import MEMORY, peak_memory
 from act2sal.presence import fit_presence
@@ -107,6 +108,21 @@ def _train(
 ) -> Outcome:
     """`train` in this process, which may be one of several."""
     config = launching.as_launched(config)
+    with cores.at_most(workers_of(config)):
+        return _trained(photos, out, config, resume=resume, overwrite=overwrite, quiet=quiet, profile=profile)
+
+
+def _trained(
+    photos: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    profile: bool,
+) -> Outcome:
+    """The same, within the cores that it may use."""
     found, undone = photos_of(photos, out, config)
     teacher = _first_teacher(config)
     _refuse_misfits(found, config)

@@ -1,7 +1,6 @@
 """Folders of photos in, saliency maps and what is made of them out: decoding, network and writing side by side."""
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal import progress
+from act2sal import cores, progress
 from act2sal.detect import BATCH, NO_CONFIDENCE, Detector
 from act2sal.errors import InputError
 from act2sal.images import ImageError, SaliencyMethod, read_photo, resize_photo
@@ -215,7 +214,7 @@ def done(
         Interrupted: Ctrl-C; what was written stays.
     """
     rendering = replace(rendering, seen=maker.seen)
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.threads(workers)) as pool:
         return _done(tasks, maker, rendering, pool, quiet, on_record)
 
 

@@ -1,7 +1,6 @@
 """Pseudo labels: `G = MedianFilter(CRF(sigmoid(sign * Theta)))` (Eq. 6), for one photo and for all."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from skimage.filters import threshold_otsu
 
-from act2sal import progress
+from act2sal import cores, progress
 from act2sal.config import LabelConfig, Threshold
 from act2sal.crf import mean_field, median_filter, unary_from_labels, unary_from_prob
 from act2sal.images import ImageError, gray_png, read_photo, resize_map
@@ -154,7 +153,7 @@ def write_labels(
         One line for each photo that could not be read.
     """
     todo = [i for i, target in enumerate(targets) if not (resume and target.is_file())]
-    threads = workers or os.cpu_count() or 1
+    threads = cores.threads(workers)
     parts, origin = stopwatch.of_threads(threads), Origin("label", seen)
     write = partial(_write_label, photos, targets, logits, config, fitted, origin, parts)
     done = len(targets) - len(todo)

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
+from act2sal import cores
 from act2sal.cli.commands import (
     compare_command,
     convert_command,
@@ -61,7 +62,8 @@ def _run(given: Sequence[str]) -> int:
         close = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"possible: {', '.join(COMMANDS)}"
         return error(f"there is no command {command!r}; {hint}", WRONG_USAGE)
-    return COMMANDS[command][0](arguments)
+    with cores.at_most(0):
+        return COMMANDS[command][0](arguments)
 
 
 def _prepare_output() -> None:

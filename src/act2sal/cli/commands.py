@@ -8,6 +8,7 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
+from act2sal import cores
 from act2sal.cli.contradictions import given_names, refuse_contradictions
 from act2sal.cli.ending import OK, SOME_FAILED, ended_like_ctrl_c, failures
 from act2sal.cli.options import (
@@ -254,6 +255,7 @@ def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Optio
     refuse_contradictions(command, arguments, options)
     refuse_outputs(command, options)
     refuse_missing(getattr(options, "device", "auto"))
+    cores.lower(getattr(options, "workers", 0))
     return options
 
 

@@ -76,7 +76,7 @@ class LabelOptions:
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0
-    """Threads for decoding and the CRF; 0: one per core."""
+    """Threads of every pool, at most one per core that this process may use; 0: one per core."""
     seed: int = 0
     """Seed of every random draw."""
     cache_size: float | None = None
@@ -136,7 +136,7 @@ class PredictOptions:
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0
-    """Threads that decode and encode; 0: one per core."""
+    """Threads of every pool, at most one per core that this process may use; 0: one per core."""
     exclude: Exclude = "auto"
     """What is left out of folders: auto: masks of photos, and what this package wrote; none: nothing; or names and
     patterns with commas between them, such as gt,'*.png', in place of guesses about masks."""
@@ -177,7 +177,7 @@ class CompareOptions:
     device: Device = "auto"
     """Where a2s computes; auto takes a GPU if there is one."""
     workers: int = 0
-    """Threads; 0: one per core."""
+    """Threads of every pool, at most one per core that this process may use; 0: one per core."""
     overwrite: bool = False
     """Replace FILE.png if it is there already."""
     quiet: bool = False
@@ -219,7 +219,7 @@ class EvaluateOptions:
     photos: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the photos for --worst."""
     workers: int = 0
-    """Threads; 0: one per core."""
+    """Threads of every pool, at most one per core that this process may use; 0: one per core."""
     quiet: bool = False
     """No progress bar."""
 

@@ -1,6 +1,5 @@
 """Score the maps in a folder against the masks in another, on all cores."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from act2sal import progress
+from act2sal import cores, progress
 from act2sal.datasets import DatasetError, Pairing, pairs
 from act2sal.evaluation.accumulator import REPLICATES, Accumulator
 from act2sal.evaluation.image_scores import MASK_THRESHOLD, ImageScores, score_map, score_prob
@@ -159,7 +158,7 @@ def evaluate_pairs(pairs_of_arrays: Iterable[tuple[NDArray[np.floating], NDArray
 
 def _scored(files: Iterable[tuple[Path, Path]], workers: int) -> Iterator[ImageScores | str]:
     """Scores of each pair in order, or one line that says what cannot be read; few pairs are held at a time."""
-    threads = workers or os.cpu_count() or 1
+    threads = cores.threads(workers)
     score_map(np.zeros((2, 2), np.uint8), np.eye(2, dtype=bool))  # compiles: Numba's cache is not for threads
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[ImageScores | str]] = deque()

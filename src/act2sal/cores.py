@@ -1,0 +1,156 @@
+"""How many cores this process may use; every pool of threads, ours and those of the libraries, is bound by it.
+
+What a machine has, what the scheduler's mask leaves (`taskset`), what a container is granted (`docker --cpus`, which
+Python does not know), and what `--workers` asks for: the least of them counts.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from threadpoolctl import ThreadpoolController
+
+ASKED = "OMP_NUM_THREADS"
+"""A user's own bound for the libraries; it is lowered and never raised."""
+
+VARIABLES = (ASKED, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
+"""What libraries read when they are loaded."""
+
+
+@dataclass
+class _Bound:
+    """What the running command is bound to, and how to give it back."""
+
+    workers: int | None = None
+    undo: ExitStack = field(default_factory=ExitStack)
+
+
+_bound = _Bound()
+
+
+def usable() -> int:
+    """How many cores this process may use, 1 or more."""
+    return max(1, math.ceil(min(_by_mask(), cgroup_cores(), _bound.workers or sys.maxsize)))
+
+
+def threads(workers: int | None) -> int:
+    """Threads of a pool: `workers`, at most one per core that may be used; 0 or None: as many as these."""
+    return min(workers or sys.maxsize, usable())
+
+
+@contextmanager
+def at_most(workers: int) -> Iterator[None]:
+    """In the body, pools and libraries have at most so many threads, as `lower` says; afterwards as before."""
+    global _bound
+    before = _bound
+    with ExitStack() as undo:
+        _bound = _Bound(before.workers, undo)
+        try:
+            lower(workers)
+            yield
+        finally:
+            _bound = before
+
+
+def lower(workers: int) -> None:
+    """Let pools and libraries have at most so many threads, those that are loaded later too; 0: one per usable core.
+
+    Inside `at_most` it ends with that; the number is never raised.
+    """
+    _bound.workers = min(workers or sys.maxsize, _bound.workers or sys.maxsize)
+    count = min(usable(), _number(os.environ.get(ASKED)))
+    for name in VARIABLES:
+        if not (name.startswith("NUMBA") and "numba" in sys.modules):  # which refuses a change
+            _lower_variable(name, count)
+    for library in ThreadpoolController().lib_controllers:
+        _lower_loaded(library.get_num_threads, library.set_num_threads, count)
+    if (torch := sys.modules.get("torch")) is not None:
+        _lower_loaded(torch.get_num_threads, torch.set_num_threads, count)
+    if (cv2 := sys.modules.get("cv2")) is not None:
+        _lower_loaded(cv2.getNumThreads, cv2.setNumThreads, count)
+
+
+def _number(text: str | None) -> int:
+    """A user's number of threads; without one, a very large number."""
+    return int(text) if text is not None and text.isdigit() and int(text) > 0 else sys.maxsize
+
+
+def _lower_variable(name: str, count: int) -> None:
+    before = os.environ.get(name)
+    os.environ[name] = str(min(count, _number(before)))
+    if before is None:
+        _bound.undo.callback(os.environ.pop, name, None)
+    else:
+        _bound.undo.callback(os.environ.__setitem__, name, before)
+
+
+def _lower_loaded(get: Callable[[], int | None], put: Callable[[int], None], count: int) -> None:
+    before = get()
+    if before is not None and count < before:
+        put(count)
+        _bound.undo.callback(put, before)
+
+
+def _by_mask() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cgroup_cores(own: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> float:
+    """Cores, also parts of one, that the control groups of this process are granted; infinity: all.
+
+    Args:
+        own: the file with the groups of this process.
+        mount: where the tree of groups is; versions 1 and 2, and both at once.
+    """
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return math.inf
+    granted = [math.inf]
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if not controllers:
+            roots, quota = [mount, mount / "unified"], _version_2
+        elif "cpu" in controllers.split(","):
+            roots, quota = [mount / controllers, mount / "cpu"], _version_1
+        else:
+            continue
+        granted += [quota(folder) for root in roots for folder in _to_root(root, group)]
+    return min(granted)
+
+
+def _to_root(root: Path, group: str) -> Iterator[Path]:
+    """The folders of a group and of those around it; inside a container its own may be the root itself."""
+    parts = [part for part in group.split("/") if part not in ("", "..")]
+    for count in range(len(parts), -1, -1):
+        yield root.joinpath(*parts[:count])
+
+
+def _version_2(folder: Path) -> float:
+    return _ratio(*_words(folder / "cpu.max", 2))
+
+
+def _version_1(folder: Path) -> float:
+    return _ratio(_words(folder / "cpu.cfs_quota_us", 1)[0], _words(folder / "cpu.cfs_period_us", 1)[0])
+
+
+def _words(file: Path, count: int) -> list[str]:
+    try:
+        found = file.read_text(encoding="utf-8").split()
+    except OSError:
+        found = []
+    return [*found, *[""] * count][:count]
+
+
+def _ratio(quota: str, period: str) -> float:
+    """Infinity where one is no positive number: "max", -1, or nothing."""
+    if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
+        return int(quota) / int(period)
+    return math.inf
