@@ -177,6 +177,20 @@ def test_a_folder_of_masks_is_not_learnt_from(
     assert len(found(root)) == 6  # predict and compare do what they are told
 
 
+def test_patterns_are_left_out_besides_and_have_to_match(
+    scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos, _ = lay_out(scenes, tmp_path, *CERTAIN["images-masks"])
+    for name in ("drafts/a.jpg", "drafts/more/b.jpg", "c.bmp"):
+        noise(tmp_path / name)
+    assert found(tmp_path, careful=True, exclude="drafts, *.bmp") == sorted(photos)
+    assert "3 files left out (drafts, *.bmp)" in caplog.text
+    assert len(found(tmp_path, careful=True, exclude="none,drafts")) == 13
+    assert len(found(tmp_path, careful=True, exclude="drafts/more/")) == 8
+    with pytest.raises(UndecidedError, match=f"--exclude draft: nothing in {tmp_path} has this name"):
+        found(tmp_path, careful=True, exclude="draft")
+
+
 def test_photos_that_lie_like_data_sets_stay_photos(tmp_path: Path) -> None:
     """Exports, holidays, cameras that count alike, classes, and a folder called gt that has no partner."""
     for number in range(4):

@@ -237,7 +237,8 @@ class TrainConfig:
     """Use only the first so many photos in the order of their names; None: all."""
     exclude: str = "auto"
     """What is left out of the folder: auto: masks of photos, known by names, pairs and bytes, and what this package
-    wrote; none: nothing; or names and patterns with commas between them, such as gt,'*.png', in place of guesses."""
+    wrote; none: nothing; names and patterns with commas between them, such as gt,'*.png': these as well, and what may
+    be a mask beside them is a photo."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     precision: Precision = "auto"

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -86,10 +86,10 @@ class Search:
     """How photos are searched.
 
     suffixes: of what is wanted, in small letters; outside: where the results go, left out; exclude: "auto" leaves out
-    masks and what this package wrote, "none" nothing, else names and patterns separated by commas, which take the
-    place of guesses about masks; careful: masks are never opened, and where it cannot be known which pictures are
-    masks, the search ends; else a few are looked at; limit: most photos of all; animations: whether all their frames
-    are wanted; remarks: gets what is left out.
+    masks and what this package wrote, "none" nothing, names and patterns with commas between them also what they
+    match ("none,gt" that alone); careful: masks are never opened, and where it cannot be known which pictures are
+    masks, nor patterns say it, the search ends; else a few are looked at; limit: most photos of all; animations:
+    whether all their frames are wanted; remarks: gets what is left out.
     """
 
     suffixes: Set[str] = SUFFIXES
@@ -132,20 +132,29 @@ class Search:
             return [Photo(root, Path(root.name))]
         if not root.is_dir():
             raise DatasetError(f"no such file or folder: {root}")
-        if self.careful and self.exclude == AUTO:
+        if self.careful and self._guesses:
             _refuse_masks(root)
         files = self._readable(root, self._listed(root))
-        if self.exclude == AUTO:
-            if self.careful:  # what may be a mask is not opened
-                files = self._no_results(root, self._no_masks(root, self._unnoted(root, files)))
-            else:
-                files = self._no_masks(root, self._no_results(root, files))
-        elif self.exclude != NOTHING:
-            files = self._no_results(root, files)
+        if self._guesses and self.careful:  # what may be a mask is not opened
+            files = self._no_results(root, self._no_masks(root, self._unnoted(root, files)))
+        elif self._guesses:
+            files = self._no_masks(root, self._no_results(root, files))
         self._tell_several(files)
         if not files:
             raise DatasetError(f"no {self._what} in {root} (looked for {', '.join(sorted(self.suffixes))})")
         return files
+
+    @property
+    def _words(self) -> list[str]:
+        return [word.strip() for word in self.exclude.split(",")]
+
+    @property
+    def _guesses(self) -> bool:
+        return NOTHING not in self._words
+
+    @property
+    def _patterns(self) -> list[str]:
+        return [word.rstrip("/") for word in self._words if word not in (AUTO, NOTHING)]
 
     @property
     def _what(self) -> str:
@@ -156,7 +165,7 @@ class Search:
         runs: list[Path] = []
 
         def is_run(folder: Path, names: Set[str]) -> bool:
-            if self.exclude == NOTHING or not (names >= _RUN and names & _OF_A_RUN):
+            if not self._guesses or not (names >= _RUN and names & _OF_A_RUN):
                 return False
             runs.append(folder)
             return True
@@ -179,8 +188,11 @@ class Search:
         return self._without_patterns(root, files)
 
     def _without_patterns(self, root: Path, files: list[Photo]) -> list[Photo]:
-        patterns = () if self.exclude in (AUTO, NOTHING) else tuple(self.exclude.split(","))
-        kept = [file for file in files if not _matches(file.relative, patterns)]
+        """The files that no pattern matches; a pattern without any match may be mistyped."""
+        kept = [file for file in files if not any(_matches(file.relative, p) for p in self._patterns)]
+        for pattern in self._patterns:
+            if self.careful and not any(_matches(file.relative, pattern) for file in files):
+                raise UndecidedError(f"--exclude {pattern}: nothing in {root} has this name or path")
         if len(kept) < len(files):
             self._leave_out(f"patterns {root}", _counted(len(files) - len(kept), "file"), [self.exclude])
         return kept
@@ -207,6 +219,8 @@ class Search:
         masks: set[PurePath] = set()
         for group in masks_among(list(pictures)):
             if self.careful and not group.certain:
+                if self._patterns:  # they say what the masks are
+                    continue
                 raise UndecidedError(_undecided(root, group))
             paths = [root / file.relative for file in group.files]
             likely = group.certain or len(paths) > 1
@@ -358,14 +372,10 @@ def _sample(path: Path) -> NDArray[np.uint8] | None:
         return None
 
 
-def _matches(relative: PurePath, patterns: Iterable[str]) -> bool:
+def _matches(relative: PurePath, pattern: str) -> bool:
     """Whether a pattern is the path, the path of a folder on the way, or the name of one of them."""
     places = [relative, *relative.parents[:-1]]
-    return any(
-        fnmatchcase(place.as_posix(), pattern) or fnmatchcase(place.name, pattern)
-        for place in places
-        for pattern in (one.strip().rstrip("/") for one in patterns)
-    )
+    return any(fnmatchcase(p.as_posix(), pattern) or fnmatchcase(p.name, pattern) for p in places)
 
 
 def _bytes(path: Path) -> int:

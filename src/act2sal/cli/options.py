@@ -72,7 +72,8 @@ class LabelOptions:
     """Use only the first so many photos in the order of their names; None: all."""
     exclude: Exclude = "auto"
     """What is left out of the folder: auto: masks of photos, known by names, pairs and bytes, and what this package
-    wrote; none: nothing; or names and patterns with commas between them, such as gt,'*.png', in place of guesses."""
+    wrote; none: nothing; names and patterns with commas between them, such as gt,'*.png': these as well, and what may
+    be a mask beside them is a photo."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     workers: int = 0
@@ -138,8 +139,8 @@ class PredictOptions:
     workers: int = 0
     """Threads of every pool, at most one per core that this process may use; 0: one per core."""
     exclude: Exclude = "auto"
-    """What is left out of folders: auto: masks of photos, and what this package wrote; none: nothing; or names and
-    patterns with commas between them, such as gt,'*.png', in place of guesses about masks."""
+    """What is left out of folders: auto: masks of photos, and what this package wrote; none: nothing; names and
+    patterns with commas between them, such as gt,'*.png': these as well."""
     overwrite: bool = False
     """Replace results that are there already."""
     skip_existing: bool = False
@@ -172,8 +173,8 @@ class CompareOptions:
     limit: int = 20
     """Only the first so many photos."""
     exclude: Exclude = "auto"
-    """What is left out of folders: auto: masks of photos, and what this package wrote; none: nothing; or names and
-    patterns with commas between them, such as gt,'*.png', in place of guesses about masks."""
+    """What is left out of folders: auto: masks of photos, and what this package wrote; none: nothing; names and
+    patterns with commas between them, such as gt,'*.png': these as well."""
     device: Device = "auto"
     """Where a2s computes; auto takes a GPU if there is one."""
     workers: int = 0
