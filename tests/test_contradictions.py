@@ -38,6 +38,9 @@ VALUES = {
     "channels": "16",
     "min-confidence": "0.5",
     "momentum": "0.5",
+    "devices": "2",
+    "num-nodes": "2",
+    "exclude": "none",
     "drop-pixels": "0.2",
     "round-trim": "0.2",
 }
@@ -51,6 +54,7 @@ FLAGS = {
 
 SITUATIONS: dict[str, dict[str, str]] = {
     "train": {
+        "torchrun": "",
         "--resume": "--resume",
         "--teacher, whose": "--teacher x.safetensors",
         "--teacher and": "--teacher x.safetensors --given-labels d",
@@ -129,6 +133,9 @@ def test_an_option_without_effect_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if beside.startswith("torchrun"):
+        for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("LOCAL_WORLD_SIZE", "4"), ("WORLD_SIZE", "4")):
+            monkeypatch.setenv(name, value)
     assert main(line_of(command, option, beside)) == 2
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", f"act2sal: --{option} has no effect beside {beside}\n")
@@ -189,6 +196,9 @@ def test_the_names_are_those_of_options() -> None:
         ("compare a.png --out file/s.png", "--out file/s.png: file is no folder"),
         ("evaluate m m --json folder", "--json folder: is a folder"),
         ("evaluate m m --csv /proc/x/s.csv", "nothing can be written to /proc"),
+        ("evaluate m m --csv m/a.png", "--csv m/a.png: is the name of a picture"),
+        ("predict a.png --json a.png", "--json a.png: is the name of a picture"),
+        ("evaluate m m --worst 3 --photos none", "--photos none: no such folder"),
         ("evaluate m m --csv s --json s", "--json and --csv name the same file, s"),
         ("evaluate m m --plot file", "--plot file: file is no folder"),
         ("evaluate m m --worst 3 --sheet s.jpg", "--sheet s.jpg: the name of the file has to end with .png"),

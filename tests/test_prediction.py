@@ -439,6 +439,15 @@ def test_smoothing_is_for_what_moves(tmp_path: Path) -> None:
     assert replace(job(tmp_path / "out"), smooth=2).run([str(clip)]).written == 1
 
 
+def test_a_format_is_for_pictures(tmp_path: Path) -> None:
+    clip = film(tmp_path / "clip.mp4")
+    with pytest.raises(InputError, match="--format is for pictures, and there are only videos"):
+        replace(job(tmp_path / "out"), format_named=True).run([str(clip)])
+    photo(tmp_path / "a.png")
+    both = [str(clip), str(tmp_path / "a.png")]
+    assert replace(job(tmp_path / "out"), format_named=True).run(both).written == 2
+
+
 def test_without_the_extra_one_line_names_it_and_photos_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

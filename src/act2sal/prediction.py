@@ -108,7 +108,7 @@ class Job:
     """One call of `act2sal predict`.
 
     json: file of the records; smooth: frames on either side over which maps of videos and animations are averaged;
-    records: of what was done so far; remarks: on its inputs.
+    format_named: whether somebody asked for the format; records: of what was done so far; remarks: on its inputs.
     """
 
     maker: MapMaker
@@ -121,6 +121,7 @@ class Job:
     exclude: str = AUTO
     json: Path | None = None
     smooth: int = 0
+    format_named: bool = False
     records: list[Record | FilmRecord] = field(default_factory=list)
     remarks: Remarks = field(default_factory=Remarks)
 
@@ -141,6 +142,8 @@ class Job:
         tasks = self._plan(inputs)
         if self.smooth and not any(self._moves(task) for task in tasks):
             raise InputError("--smooth is for videos and animations, and there are none to do")
+        if self.format_named and tasks and all(task.is_video for task in tasks):
+            raise InputError("--format is for pictures, and there are only videos to do")
         outcome = self._do(tasks)
         return replace(outcome, failures=self.remarks.undone + outcome.failures)
 

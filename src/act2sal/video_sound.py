@@ -106,16 +106,20 @@ def add_sounds(reader: "InputContainer", writer: "OutputContainer", source: Path
         source: the old video, which is opened again for the trials.
     """
     sounds: dict[int, Sound] = {}
+    told = set()
     for old in reader.streams.audio:
         way = _first_way(source, old.index, writer.format.name)
         if way is None:
-            logger.warning("%s: the new container cannot hold its sound, which is left out", source)
+            told.add("left out")
             continue
         if way is not CopiedSound:
-            logger.warning("%s: the new container cannot hold its sound, which is encoded anew", source)
+            told.add("encoded anew")
         sound = way(old, writer)
         sound.stream.metadata.update({key: old.metadata[key] for key in _TOLD if key in old.metadata})
         sounds[old.index] = sound
+    if told:
+        how = " or ".join(sorted(told))
+        logger.warning("%s: the new container cannot hold its sound, which is %s", source, how)
     return sounds
 
 

@@ -112,6 +112,7 @@ def predict_command(arguments: Sequence[str]) -> int:
         exclude=options.exclude,
         json=options.json,
         smooth=options.smooth,
+        format_named=options.format is not None,
     )
     if options.inputs == (prediction.PIPE,):
         to_file = "out" in given_names(arguments)
@@ -176,6 +177,7 @@ def evaluate_command(arguments: Sequence[str]) -> int:
     if options.worst > 0:
         for one in scored:
             named = "-".join(part for part in (one.job.data_set, one.job.method) if part and len(scored) > 1)
+            named = named.replace("/", "-")
             sheet = options.sheet.with_stem(f"{options.sheet.stem}-{named}") if named else options.sheet
             scoring.write_worst(sheet, one, options.worst, options.photos, ending=options.ending)
     code = options.convention == "a2s-code"

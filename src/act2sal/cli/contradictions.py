@@ -6,6 +6,7 @@ What counts is what the command line names; what a preset or a file sets for eve
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -156,7 +157,18 @@ def _given_alone(config: TrainConfig) -> bool:
     return config.given_labels is not None and config.generations == 1
 
 
+def _otherwise_launched(options: Any, given: frozenset[str]) -> bool:
+    """Whether torchrun has started other numbers of processes and machines than the options name."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return False
+    here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    named = {"devices": options.options.devices, "num-nodes": options.options.num_nodes}
+    started = {"devices": here, "num-nodes": everywhere // here}
+    return any(name in given and named[name] != started[name] for name in named)
+
+
 TRAIN = (
+    Contradiction(("devices", "num-nodes"), "torchrun, which started others", _otherwise_launched),
     Contradiction(("overwrite",), "--resume", lambda o, given: o.resume and o.overwrite),
     Contradiction(_NETWORK, "--teacher, whose network goes on", _train(lambda c: c.teacher is not None)),
     Contradiction(
@@ -240,7 +252,7 @@ PREDICT = (
         "--method other than a2s",
         lambda o, given: o.method != "a2s",
     ),
-    Contradiction(("watch", "skip-existing", "smooth"), "- (standard input)", _piped),
+    Contradiction(("watch", "skip-existing", "smooth", "exclude"), "- (standard input)", _piped),
     Contradiction(
         ("watch",),
         "an --out that is one file",

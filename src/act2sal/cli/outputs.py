@@ -14,10 +14,12 @@ from act2sal.cli.options import (
     PredictOptions,
     TrainOptions,
 )
+from act2sal.datasets import SUFFIXES
 from act2sal.encoding import FORMAT_OF
 from act2sal.errors import InputError
 from act2sal.output_paths import refuse_file, refuse_folder
 from act2sal.planning import is_one_file, is_one_video, refuse_unwritten
+from act2sal.video import VIDEO_SUFFIXES
 
 
 def refuse_outputs(command: str, options: Any) -> None:
@@ -36,6 +38,13 @@ def _refuse_same(files: dict[str, Path | None]) -> None:
             raise InputError(f"{other} and {option} name the same file, {path}")
 
 
+def _refuse_table(path: Path, option: str) -> None:
+    """A file of records or scores is no picture: a mistyped option would replace a mask."""
+    if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES:
+        raise InputError(f"{option} {path}: is the name of a picture or a video")
+    refuse_file(path, option)
+
+
 def _train(options: TrainOptions) -> None:
     if not options.out.is_file():  # which the run directory tells in words of its own
         refuse_folder(options.out, "--out")
@@ -48,7 +57,7 @@ def _label(options: LabelOptions) -> None:
 def _predict(options: PredictOptions) -> None:
     _refuse_same({"--out": options.out, "--json": options.json})
     if options.json is not None:
-        refuse_file(options.json, "--json")
+        _refuse_table(options.json, "--json")
     if tuple(options.inputs) == ("-",) and not is_one_file(options.out):
         return
     refuse_unwritten(options.out)
@@ -74,11 +83,13 @@ def _evaluate(options: EvaluateOptions) -> None:
     _refuse_same({"--json": options.json, "--csv": options.csv, "--sheet": sheet})
     for option, path in (("--json", options.json), ("--csv", options.csv)):
         if path is not None:
-            refuse_file(path, option)
+            _refuse_table(path, option)
     if options.plot is not None:
         refuse_folder(options.plot, "--plot")
     if sheet is not None:
         refuse_file(sheet, "--sheet", (".png",))
+        if options.photos is not None and not options.photos.is_dir():
+            raise InputError(f"--photos {options.photos}: no such folder")
 
 
 def _export(options: ExportOptions) -> None:
