@@ -9,7 +9,7 @@ READY := $(VENV)/.installed
 
 help:
 	@echo "make demo       train and predict on bundled material (about 6 minutes on 2 cores), then see demo/run/report.html"
-	@echo "make test       all tests"
+	@echo "make test       all tests; the last line says which were skipped, and why"
 	@echo "make check      ruff and mypy"
 	@echo "make recipe     NAME=... DATA=... [WEIGHTS=...] [SEED=0]: re-run a recipe and write recipes/results/"
 	@echo "make benchmark  NAME=... ARGS=...: a benchmark of benchmarks/, each says what it needs"

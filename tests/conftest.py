@@ -1,7 +1,8 @@
-"""Shared fixtures: rendered photos; where the real photographs and the parity files are, if they are anywhere."""
+"""Shared fixtures: rendered photos; parity files; where the real photographs are, if anywhere; what was skipped."""
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch reads it; subprocesses inherit it
@@ -22,6 +23,19 @@ ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line says how many tests were skipped, and why."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not config.option.collectonly:
+        reporter.write_line(skipped_line([report.longrepr[2] for report in reporter.getreports("skipped")]))
+
+
+def skipped_line(reasons: list[str]) -> str:
+    """One line from the reasons of all skipped tests, the most frequent first."""
+    counted = Counter(reason.removeprefix("Skipped: ") for reason in reasons).most_common()
+    return f"Skipped: {'; '.join(f'{count} x {reason}' for reason, count in counted) or 'nothing'}."
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of the real data sets: $ACT2SAL_DATA, else ../shared/data beside the checkout; skips without it."""
@@ -33,8 +47,14 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_dir(data_dir: Path) -> Path:
-    """Folder that holds data/, parity/ and weights/."""
+    """Folder that holds data/ and weights/."""
     return data_dir.parent
+
+
+@pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    """What published implementations answer to input made by a rule (parity/README.md); in every checkout."""
+    return ROOT / "tests" / "parity"
 
 
 @pytest.fixture(scope="session")

@@ -149,11 +149,10 @@ def test_two_pixels_by_hand():
 # The published implementation
 
 
-@pytest.mark.real_data
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee"])
 @pytest.mark.parametrize("iterations", [1, 5, 10])
-def test_agrees_with_the_published_implementation(shared_dir, name, iterations):
-    fixture = np.load(shared_dir / "parity" / "dense_crf.npz")
+def test_agrees_with_the_published_implementation(parity_dir, name, iterations):
+    fixture = np.load(parity_dir / "dense_crf.npz")
     prob = refined(fixture[f"{name}_image"], fixture[f"{name}_label_in"] > 0, iterations=iterations)
     published = fixture[f"{name}_q_fg_t{iterations}"].astype(np.float64)
     assert ((prob > 0.5) == (published > 0.5)).mean() >= 0.995

@@ -17,7 +17,6 @@ from act2sal.detector import resize
 from act2sal.losses import bce_loss, detector_loss, iou_loss, ssim_loss
 from act2sal.official import convert_official
 
-pytestmark = pytest.mark.real_data
 TOLERANCE = 1e-4
 
 
@@ -39,21 +38,16 @@ def weight(name: str, shape: list[int]) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def fixtures(shared_dir: Path) -> NpzFile:
-    path = shared_dir / "parity" / "official_a2s.npz"
-    if not path.is_file():
-        pytest.skip(f"no parity fixtures at {path}")
-    return np.load(path)
+def fixtures(parity_dir: Path) -> NpzFile:
+    return np.load(parity_dir / "official_a2s.npz")
 
 
 @pytest.fixture(scope="module")
-def converted(
-    fixtures: NpzFile, shared_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], Path]:
+def converted(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """Writes the official file of a network, with a prefix on its names, and converts it."""
 
     def convert(network: str, prefix: str) -> Path:
-        shapes = json.loads((shared_dir / "parity" / f"{network}_state_dict.json").read_text())
+        shapes = json.loads((parity_dir / f"{network}_state_dict.json").read_text())
         folder = tmp_path_factory.mktemp(network)
         tensors = {prefix + name: weight(name, shape) for name, shape in shapes.items()}
         torch.save(tensors, folder / "official.pth")
