@@ -32,6 +32,7 @@ CERTAIN = {
     "below-the-photos": ("{}.jpg", "labels/{}.png"),
     "msra10k": ("{}.jpg", "{}.png"),
     "endings": ("{}.jpg", "{}_mask.png"),
+    "endings-png": ("{}.png", "{}_gt_mask.png"),
     "endings-jpg": ("{}.jpg", "{}-GT.jpg"),
     "sides": ("a/{}.jpg", "b/{}.png"),
     "omron": ("DUT-OMRON-image/DUT-OMRON-image/{}.jpg", "pixelwiseGT-new-PNG/{}.png"),
@@ -41,6 +42,7 @@ UNDECIDED = {
     "both-png": ("a/{}.png", "b/{}.png", "b"),
     "bmp": ("a/{}.jpg", "b/{}.bmp", "b"),
     "both-jpg": ("one/{}.jpg", "two/{}.jpg", "two"),
+    "both-png-of-like-size": ("left/{}.png", "right/{}.png", "right"),
     "no-names-at-all": ("pics-of-us/{}.jpg", "truths/{}0.png", "truths"),
     "no-names-both-png": ("pics-of-us/{}.png", "truths/{}0.png", "truths"),
     "other-names": ("pics-of-us/{}.jpg", "truth/mask/{}0.png", "mask"),
@@ -149,6 +151,9 @@ def test_where_it_cannot_be_known_both_folders_and_the_option_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     photos, masks = lay_out(scenes, tmp_path / "data", *UNDECIDED[layout][:2])
+    if "like-size" in layout:
+        for name in (*photos, *masks):
+            (tmp_path / "data" / name).write_bytes(bytes(1000 - name.startswith("right")))
     data, pattern = tmp_path / "data", UNDECIDED[layout][2]
     opened.clear()
     command = ["label", str(data), "--out", str(tmp_path / "out"), "--run", str(trained), "--quiet"]

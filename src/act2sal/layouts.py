@@ -48,7 +48,9 @@ SAME_NAMES = 0.9
 """Share of the smaller folder's names that both of two folders have, from which on one may mask the other."""
 
 _BEGINNINGS = ("mask", "groundtruth", "ground_truth", "ground-truth", "ground truth")
-_WORDS = "masks?|gts?|ground[-_ ]?truth|seg|segmentation|labels?|matte|alpha|saliency|sal|map"
+_WORDS = (
+    "masks?|gts?|ground[-_ ]?truth|seg|segmentation|labels?|annotations?|matte|alpha|trimap|saliency|sal|map"
+)
 _ENDING = re.compile(rf"(?P<base>.+)[-_. ](?:{_WORDS})")
 _BEGINNING = re.compile(r"(?:mask|gt)[-_. ](?P<base>.+)")
 
@@ -72,9 +74,11 @@ class Listed:
 
     @property
     def base(self) -> str:
-        """The stem without what marks a mask: `x` of `x_mask`."""
-        found = _ENDING.fullmatch(self.stem) or _BEGINNING.fullmatch(self.stem)
-        return found["base"] if found else self.stem
+        """The stem without what marks a mask: `x` of `x_mask` and of `x_gt_mask`."""
+        base = self.stem
+        while found := _ENDING.fullmatch(base) or _BEGINNING.fullmatch(base):
+            base = found["base"]
+        return base
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ def _in_twin_folders(files: Sequence[Listed]) -> Iterator[Masks]:
     taken: set[Listed] = set()
     for folders in _side_by_side(files):
         for (one, its), (other, others) in combinations(sorted(folders.items()), 2):
-            twins = _twins(its, others)
+            twins = _twins(its, others, alone=len(folders) == 2)
             if twins is None or taken & set(its) or taken & set(others):
                 continue
             masks, certain = twins
@@ -239,8 +243,11 @@ def _side_by_side(files: Sequence[Listed]) -> Iterator[dict[PurePath, list[Liste
             yield folders
 
 
-def _twins(one: list[Listed], other: list[Listed]) -> tuple[list[Listed], bool] | None:
-    """The one that may hold the masks of the other, and whether that is certain; None for two of photos."""
+def _twins(one: list[Listed], other: list[Listed], *, alone: bool) -> tuple[list[Listed], bool] | None:
+    """The one that may hold the masks of the other, and whether that is certain; None for two of photos.
+
+    alone: there is no third folder; two that have all names in common are then hardly years or classes.
+    """
     by_stem, by_other = {f.base: f for f in one}, {f.base: f for f in other}
     shared = by_stem.keys() & by_other.keys()
     if len(shared) < max(2, SAME_NAMES * min(len(by_stem), len(by_other))):
@@ -252,6 +259,8 @@ def _twins(one: list[Listed], other: list[Listed]) -> tuple[list[Listed], bool] 
             judged = _judged(these, those)
             return None if judged is None else (masks, judged)
     ratio = _bytes(mine) / max(1, _bytes(theirs))
+    if alone and by_stem.keys() == by_other.keys():
+        return (other if ratio >= 1 else one), False
     if ratio > FEWER_BYTES:
         return other, False
     return (one, False) if ratio < 1 / FEWER_BYTES else None
