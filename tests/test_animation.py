@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image, ImageCms, ImageSequence
+from PIL.ExifTags import Base
 
 from act2sal import animation
 from act2sal.animation import Animation
@@ -103,6 +104,41 @@ def test_it_plays_as_often_as_before(source: str, loop: int | None, plays: int, 
         out = tmp_path / f"out.{format}"
         job(out).run([str(path)])
         assert shown(out)[2] == expected
+
+
+@pytest.mark.parametrize("source", ["a.gif", "a.webp", "a.png"])
+def test_what_is_transparent_stays_so(source: str, tmp_path: Path) -> None:
+    frames = []
+    for number in range(3):
+        pixels = np.zeros((24, 40, 4), np.uint8)
+        pixels[8:16, 4:36] = (250, 0, 0, 255)
+        pixels[8:16, 4 + 8 * number : 12 + 8 * number] = 0
+        frames.append(Image.fromarray(pixels))
+    more = (
+        {"lossless": True, "kmax": 1} if source == "a.webp" else {"disposal": 2 if source == "a.gif" else 0}
+    )
+    frames[0].save(tmp_path / source, save_all=True, append_images=frames[1:], duration=100, loop=0, **more)
+    job(tmp_path / "out", "cutout").run([str(tmp_path / source)])
+    made, _, _ = shown(tmp_path / "out" / "a.png")
+    for frame, given in zip(made, frames, strict=True):
+        assert np.array_equal(frame[..., 3], np.array(given)[..., 3])
+
+
+def test_profile_and_author_come_along(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[Base.Artist] = "A. Nonymous"
+    with Image.open(animated(tmp_path / "b.png")) as image:
+        image.save(
+            tmp_path / "a.webp", save_all=True, icc_profile=profile, exif=exif.tobytes(), lossless=True
+        )
+    job(tmp_path / "out", "cutout", "mask").run([str(tmp_path / "a.webp")])
+    with Image.open(tmp_path / "out" / "a.cutout.png") as image:
+        assert image.n_frames == 4
+        assert image.info["icc_profile"] == profile
+        assert image.getexif()[Base.Artist] == "A. Nonymous"
+    with Image.open(tmp_path / "out" / "a.mask.png") as image:
+        assert "icc_profile" not in image.info
 
 
 def test_a_folder_of_everything_keeps_its_names_and_records(

@@ -197,6 +197,8 @@ def test_the_names_are_those_of_options() -> None:
         ("evaluate m m --json folder", "--json folder: is a folder"),
         ("evaluate m m --csv /proc/x/s.csv", "nothing can be written to /proc"),
         ("evaluate m m --csv m/a.png", "--csv m/a.png: is the name of a picture"),
+        ("predict - a.png", "- (standard input) is one photo, and takes no other inputs"),
+        ("predict a.png --json -", "--json -: needs the name of a file"),
         ("predict a.png --json a.png", "--json a.png: is the name of a picture"),
         ("evaluate m m --worst 3 --photos none", "--photos none: no such folder"),
         ("evaluate m m --csv s --json s", "--json and --csv name the same file, s"),

@@ -284,6 +284,26 @@ def test_transparency(clip: Path, tmp_path: Path, suffix: str) -> None:
         assert np.abs(shown[row, 20] - (*WARM, alpha)).max() <= 6
 
 
+def test_a_transparent_video_is_seen_on_white_and_with_its_alpha(clip: Path, tmp_path: Path) -> None:
+    made = np.zeros((48, 64, 4), np.uint8)
+    made[:, 32:] = (*WARM, 255)
+    source = tmp_path / "clip.mov"
+    rewrite_video(clip, source, lambda frames: (made for _ in frames), alpha=True, quiet=True)
+    seen: list[Frame] = []
+
+    def look(frames: Iterable[Frame]) -> Iterable[NDArray[np.uint8]]:
+        for frame in frames:
+            seen.append(frame)
+            yield frame.pixels
+
+    rewrite_video(source, tmp_path / "out.mp4", look, quiet=True)
+    alpha = seen[0].alpha
+    assert alpha is not None
+    assert (alpha[20, 10], alpha[20, 50]) == (0, 255)
+    assert seen[0].pixels[20, 10].tolist() == [255, 255, 255]
+    assert np.abs(seen[0].pixels[20, 50].astype(int) - WARM).max() <= 4
+
+
 def test_a_container_without_transparency_is_refused(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"\.mp4 holds no transparency; possible: \.webm"):
         rewrite_video(clip, tmp_path / "out.mp4", lambda frames: [], alpha=True, quiet=True)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from act2sal.images import ImageError, open_image, reason_of, upright_rgb
 from act2sal.video import Frame
@@ -62,12 +63,20 @@ class Animation:
             with open_image(self.path) as image:
                 for number, duration in enumerate(self.durations):
                     image.seek(number)
-                    yield Frame(upright_rgb(image), seconds)
+                    yield _frame(image, seconds)
                     seconds += duration / 1000
         except GeneratorExit:
             raise
         except Exception as error:  # as above
             raise ImageError(self.path, reason_of(error)) from error
+
+
+def _frame(image: Image.Image, seconds: float) -> Frame:
+    """The picture at which the animation stands."""
+    if not image.has_transparency_data:
+        return Frame(upright_rgb(image), seconds)
+    rgba = ImageOps.exif_transpose(image).convert("RGBA")
+    return Frame.of_rgba(np.array(rgba), seconds)
 
 
 def _plays(image: Image.Image) -> int:

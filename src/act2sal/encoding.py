@@ -143,6 +143,8 @@ def encoded_animation(
     *,
     durations: Sequence[int],
     plays: int,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
     origin: Origin | None = None,
 ) -> bytes:
     """The bytes of an animation; frames that are alike can become one that is shown for longer.
@@ -152,6 +154,8 @@ def encoded_animation(
         format: one of `ANIMATED`.
         durations: of each frame, in milliseconds.
         plays: how often all are shown, 0: without end.
+        icc_profile: as of `encoded`.
+        exif: as of `encoded`.
         origin: as of `encoded`.
 
     Raises:
@@ -162,10 +166,13 @@ def encoded_animation(
         raise ValueError(f"an animation has frames, and is {', '.join(ANIMATED)}")
     for pixels in frames:
         _refuse_pixels(pixels, format)
-    exif = _with_origin(None, origin) if origin is not None and format == "webp" else None
+    if origin is not None and format == "webp":
+        exif = _with_origin(exif, origin)
     options = _options(format, grey=frames[0].ndim == 2, exif=exif)
     if origin is not None:
         options |= _told(origin, format, exif)
+    if icc_profile is not None:
+        options["icc_profile"] = icc_profile
     if format != "gif":
         options["loop"] = plays
     elif plays != 1:

@@ -33,6 +33,8 @@ class FrameWork:
         with ThreadPoolExecutor(1) as pool:
             for frame, found in smoothed((self._mapped(frame, pool) for frame in frames), self.smooth):
                 saliency = self.rendering.saliency(frame.pixels, found.prob, found.confidence)
+                if frame.alpha is not None:  # what cannot be seen is not salient
+                    saliency = np.asarray(saliency * (frame.alpha / 255), np.float32)
                 if self.on_frame is not None:
                     area, boxes = area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD)
                     self.on_frame(FrameRecord(frame.time, found.confidence, area, boxes))

@@ -20,6 +20,8 @@ def refuse_file(path: Path, option: str, suffixes: Sequence[str] = ()) -> None:
     Raises:
         InputError: a folder lies there, something stands in the way, or nothing may be written there.
     """
+    if path == Path("-"):
+        raise InputError(f"{option} -: needs the name of a file")
     if suffixes and path.suffix.lower() not in suffixes:
         raise InputError(f"{option} {path}: the name of the file has to end with {' or '.join(suffixes)}")
     if _is_dir(path, option):

@@ -12,7 +12,7 @@ from act2sal.animation import Animation
 from act2sal.config import Backend, Format, Refine
 from act2sal.datasets import DatasetError, Photo
 from act2sal.detect import Detector
-from act2sal.encoding import ANIMATED, FORMAT_OF, encoded_animation
+from act2sal.encoding import ANIMATED, FORMAT_OF, Profile, encoded_animation, read_profile
 from act2sal.errors import InputError, MissingPackageError
 from act2sal.film import FrameWork
 from act2sal.images import ImageError, read_photo, write_atomic
@@ -276,12 +276,16 @@ class Job:
             if target.exists() and self.skip_existing:
                 continue
             frames: list[FrameRecord] = []
+            kind = self.rendering.kinds[number]
+            profile = read_profile(task.photo.path) if kind.shows_photo else Profile(None, None)
             content = encoded_animation(
                 list(self._frame_work(number, frames)(animation.frames())),
                 self.rendering.format,
                 durations=animation.durations,
                 plays=animation.plays,
-                origin=Origin(self.rendering.kinds[number].name, self.maker.seen),
+                icc_profile=profile.icc_profile,
+                exif=profile.exif,
+                origin=Origin(kind.name, self.maker.seen),
             )
             write_result(target, content)
             record = replace(record, frames=frames)

@@ -27,10 +27,22 @@ FrameFunction = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 class Frame(NamedTuple):
-    """A frame, (H, W, 3) uint8 RGB, upright, and its time in seconds, None where the video does not tell."""
+    """A frame, upright.
+
+    pixels: (H, W, 3) uint8 RGB, what is transparent laid on white; time: in seconds, None where the video does not
+    tell; alpha: (H, W) uint8, opaque at 255, None where it is everywhere.
+    """
 
     pixels: NDArray[np.uint8]
     time: float | None
+    alpha: NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of_rgba(cls, rgba: NDArray[np.uint8], time: float | None) -> "Frame":
+        """A frame with transparency, (H, W, 4) uint8."""
+        share = rgba[..., 3:].astype(np.float32) / 255
+        laid = share * rgba[..., :3] + (1 - share) * 255
+        return cls(np.round(laid).astype(np.uint8), time, rgba[..., 3])
 
 
 FramesFunction = Callable[[Iterable[Frame]], Iterable[NDArray[np.uint8]]]
@@ -188,7 +200,9 @@ def _frames(
             continue
         for frame in _decoded(packet, source):
             times.append(frame)
-            yield Frame(_upright(frame, looked), frame.time)
+            shown = _upright(frame, looked)
+            transparent = shown.shape[2] == 4
+            yield Frame.of_rgba(shown, frame.time) if transparent else Frame(shown, frame.time)
 
 
 def _put(sounds: dict[int, Sound], packet: "Packet", source: Path) -> None:
@@ -275,7 +289,7 @@ def _decoded(packet: "Packet", source: Path) -> list["VideoFrame"]:
 
 
 def _upright(frame: "VideoFrame", looked: _Looked) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB.
+    """(H, W, 3) uint8 RGB, or (H, W, 4) RGBA where the frame holds transparency.
 
     Raises VideoError: the size of the frames changes on the way.
     """
@@ -283,7 +297,10 @@ def _upright(frame: "VideoFrame", looked: _Looked) -> NDArray[np.uint8]:
         raise VideoError(
             f"the frames change from {looked.width} x {looked.height} to {frame.width} x {frame.height}"
         )
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), looked.quarter_turns))
+    clear = len(frame.format.components) in (2, 4)  # grey or colours, and alpha
+    return np.ascontiguousarray(
+        np.rot90(frame.to_ndarray(format="rgba" if clear else "rgb24"), looked.quarter_turns)
+    )
 
 
 def _fitting(pixels: NDArray[np.uint8], looked: _Looked, *, alpha: bool) -> NDArray[np.uint8]:

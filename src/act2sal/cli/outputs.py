@@ -55,6 +55,8 @@ def _label(options: LabelOptions) -> None:
 
 
 def _predict(options: PredictOptions) -> None:
+    if "-" in options.inputs and len(options.inputs) > 1:
+        raise InputError("- (standard input) is one photo, and takes no other inputs beside it")
     _refuse_same({"--out": options.out, "--json": options.json})
     if options.json is not None:
         _refuse_table(options.json, "--json")
