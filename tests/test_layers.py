@@ -28,6 +28,7 @@ LAYERS = {
         "images",
         "layouts",
         "limits",
+        "mask_files",
         "model_files",
         "origin",
         "output_paths",

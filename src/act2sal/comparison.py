@@ -14,6 +14,7 @@ from act2sal.contact_sheet import Cell, thumbnail, write_sheet
 from act2sal.datasets import DatasetError, Photo, find_photos
 from act2sal.evaluation import MASK_THRESHOLD, score_prob
 from act2sal.images import ImageError, SaliencyMethod, read_photo
+from act2sal.mask_files import MaskReader, refuse_turned
 from act2sal.photo_search import AUTO, Search
 from act2sal.predict import Outcome
 
@@ -22,10 +23,11 @@ logger = logging.getLogger("act2sal")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: methods by the heads of their columns, and the masks by the photos' relative names."""
+    """What is compared: methods by the heads of their columns, masks by the photos' relative names."""
 
     methods: Mapping[str, SaliencyMethod]
     masks: Mapping[str, Path] | None
+    reader: MaskReader
 
     @property
     def heads(self) -> list[str]:
@@ -41,7 +43,9 @@ class Comparison:
         pixels = read_photo(photo.path)
         name = photo.relative.with_suffix("").as_posix()
         mask_file = self.masks.get(name) if self.masks is not None else None
-        mask = read_photo(mask_file)[..., 0] if mask_file is not None else None
+        mask = None if mask_file is None else self.reader.read(mask_file)
+        if mask is not None and mask_file is not None:
+            refuse_turned(mask_file, mask.shape, photo.path, pixels.shape[:2])
         cells = [Cell(thumbnail(pixels), name)]
         if self.masks is not None:
             cells.append(Cell(None, "no mask") if mask is None else Cell(thumbnail(mask)))
@@ -83,7 +87,8 @@ def compare(
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
     search = Search(outside=out, exclude=exclude, limit=limit)
     photos = search.photos(inputs)
-    comparison = Comparison(methods, None if masks is None else _by_name(masks))
+    named = None if masks is None else _by_name(masks)
+    comparison = Comparison(methods, named, MaskReader.of((named or {}).values()))
     rows: list[list[Cell]] = []
     failures = list(search.remarks.undone)
     with (

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from act2sal.datasets import DatasetError, Photo, PhotoBank, mirror
-from act2sal.images import ImageError, read_photo, write_atomic
+from act2sal.images import ImageError, gray_png, read_photo, write_atomic
+from act2sal.mask_files import MaskReader, refuse_turned
 from act2sal.run_directory import GenerationFolder
 
 
@@ -13,6 +16,7 @@ def refuse_missing_labels(photos: Sequence[Photo], source: Path) -> None:
 
     Raises:
         DatasetError: `source` is no folder, or has no label of a photo.
+        UnclearError: what the values of the labels mean is unclear.
     """
     if not source.is_dir():
         raise DatasetError(f"--given-labels {source}: no such folder")
@@ -21,6 +25,7 @@ def refuse_missing_labels(photos: Sequence[Photo], source: Path) -> None:
     first = next((label for photo, label in missing if _readable(photo.path)), None)
     if first is not None:
         raise DatasetError(f"{len(missing)} of {len(photos)} photos have no label; the first one is {first}")
+    MaskReader.of(label for label in origins if label.is_file())
 
 
 def _readable(photo: Path) -> bool:
@@ -44,6 +49,7 @@ def copy_labels(bank: PhotoBank, source: Path, folder: GenerationFolder) -> list
 
     Raises:
         DatasetError: a photo has no label, or one that cannot be read.
+        UnclearError: a label could mean two things. InputError: one lies on its side.
     """
     origins, targets = bank.outputs(source), bank.outputs(folder.labels)
     missing = [origin for origin in origins if not origin.is_file()]
@@ -51,12 +57,15 @@ def copy_labels(bank: PhotoBank, source: Path, folder: GenerationFolder) -> list
         raise DatasetError(
             f"{len(missing)} of {len(bank)} photos have no label; the first one is {missing[0]}"
         )
-    for origin, target in zip(origins, targets, strict=True):
+    reader = MaskReader.of(origins)
+    for photo, size, origin, target in zip(bank.photos, bank.original_sizes, origins, targets, strict=True):
         try:
-            read_photo(origin)
+            label = reader.read(origin)
         except ImageError as error:
             raise DatasetError(str(error)) from error
-        write_atomic(target, origin.read_bytes())
+        refuse_turned(origin, label.shape, photo.path, size)
+        plain = np.array_equal(read_photo(origin)[..., 0], label)
+        write_atomic(target, origin.read_bytes() if plain else gray_png(label))
     stage1 = source.parent / folder.stage1.name
     if stage1.is_file():
         write_atomic(folder.stage1, stage1.read_bytes())

@@ -6,13 +6,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from act2sal.errors import FileError
+from act2sal.errors import FileError, InputError
+
+Value = TypeVar("Value")
 
 SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
@@ -60,12 +63,23 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
 
     Raises ImageError: missing, empty, truncated, no image, or more than `MAX_PIXELS` pixels.
     """
+    return decoded(path, lambda image, png: _to_rgb(image, png=png))
+
+
+def decoded(path: Path, work: Callable[[Image.Image, bool], Value]) -> Value:
+    """What `work` makes of the upright image in a file, and of whether that is a PNG.
+
+    Raises ImageError: as `read_photo`; too little memory is a reason, too.
+    """
     path = Path(path)
     try:
         if path.stat().st_size == 0:
             raise ImageError(path, "the file is empty")
-        return _decode(path)
-    except ImageError:
+        with open_image(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(path, _too_large())
+            return work(_upright(image), image.format == "PNG")
+    except (FileError, InputError):
         raise
     except Exception as error:  # Pillow's decoders raise errors of many types on malformed bytes
         raise ImageError(path, reason_of(error)) from error
@@ -138,13 +152,17 @@ def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
     Whatever error Pillow's decoders raise on malformed bytes comes through.
     """
+    return _to_rgb(_upright(image), png=image.format == "PNG")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image with its pixels loaded and its EXIF orientation applied."""
     # Pillow parses the metadata of a TIFF again while it loads the pixels.
     with without_warnings() if image.format == "TIFF" else nullcontext():
         image.load()
     with without_warnings():
         transpose = _TRANSPOSE.get(image.getexif().get(ORIENTATION_TAG, 1))
-    oriented = image if transpose is None else image.transpose(transpose)
-    return _to_rgb(oriented, png=image.format == "PNG")
+    return image if transpose is None else image.transpose(transpose)
 
 
 @contextmanager
@@ -186,14 +204,6 @@ def _register_heif(path: Path) -> None:
     register_heif_opener()
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
-    image = open_image(path)
-    with image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(path, _too_large())
-        return upright_rgb(image)
-
-
 def _to_rgb(image: Image.Image, *, png: bool) -> NDArray[np.uint8]:
     if image.mode == "F" or image.mode.startswith("I"):
         # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
@@ -223,6 +233,10 @@ def reason_of(error: Exception) -> str:
         return _too_large()
     if isinstance(error, UnidentifiedImageError):
         return "not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC), or damaged at its beginning"
+    if isinstance(error, MemoryError) or (
+        isinstance(error, cv2.error) and error.code == cv2.Error.STS_NO_MEM
+    ):
+        return "too little memory for this photo"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     detail = " ".join(str(error).split()) or type(error).__name__

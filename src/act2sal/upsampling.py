@@ -82,7 +82,13 @@ def crf_refined(prob: NDArray[np.float32], photo: NDArray[np.uint8]) -> NDArray[
 def full_size(
     prob: NDArray[np.float32], photo: NDArray[np.uint8], refine: Refine = "none"
 ) -> NDArray[np.float32]:
-    """The map at the photo's size, after the CRF or without it; arguments, result and errors as `enlarged`."""
+    """The map at the photo's size, after the CRF or without it; arguments, result and errors as `enlarged`.
+
+    A map that has that size already stays as it is.
+    """
+    if refine == "none" and prob.shape == photo.shape[:2]:
+        _check(prob, photo)
+        return np.clip(prob, 0, 1)
     return enlarged(crf_refined(prob, photo) if refine == "crf" else prob, photo)
 
 

@@ -1,20 +1,20 @@
 """Score the maps in a folder against the masks in another, on all cores."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from act2sal import cores, progress
 from act2sal.datasets import DatasetError, Pairing, pairs
 from act2sal.evaluation.accumulator import REPLICATES, Accumulator
 from act2sal.evaluation.image_scores import MASK_THRESHOLD, ImageScores, score_map, score_prob
 from act2sal.evaluation.scores import Counts, ImageRow, Scores
-from act2sal.images import ImageError, read_photo
+from act2sal.images import ImageError
+from act2sal.mask_files import MaskReader, read_map, refuse_turned
 from act2sal.origin import origin_of
 
 _AHEAD = 8  # pairs in work per thread
@@ -100,8 +100,8 @@ def evaluate(
 ) -> Scores:
     """Score the maps in a folder against the masks in another, paired by relative path without suffix.
 
-    A map of another size than its mask is resized to it, bilinear. Colour is read as grey. The scores do not
-    depend on `workers`.
+    A map of another size than its mask is resized to it, bilinear. `mask_files` says how pictures are read. The
+    scores do not depend on `workers`.
 
     Args:
         maps: 8-bit saliency maps.
@@ -114,6 +114,7 @@ def evaluate(
 
     Raises:
         DatasetError: a folder holds no pictures or two of the same name, or no pair can be scored.
+        UnclearError: a map or a mask could mean two things. InputError: one lies on its side.
     """
     pairing = pairs(maps, masks, ending=ending)
     found = {name_of(mask, masks): (map_, mask) for map_, mask in pairing.pairs}
@@ -156,33 +157,30 @@ def evaluate_pairs(pairs_of_arrays: Iterable[tuple[NDArray[np.floating], NDArray
     return tally.scores()
 
 
-def _scored(files: Iterable[tuple[Path, Path]], workers: int) -> Iterator[ImageScores | str]:
+def _scored(files: Collection[tuple[Path, Path]], workers: int) -> Iterator[ImageScores | str]:
     """Scores of each pair in order, or one line that says what cannot be read; few pairs are held at a time."""
     threads = cores.threads(workers)
+    masks = MaskReader.of(mask for _, mask in files)
     score_map(np.zeros((2, 2), np.uint8), np.eye(2, dtype=bool))  # compiles: Numba's cache is not for threads
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[ImageScores | str]] = deque()
         for pair in files:
-            ahead.append(pool.submit(_score_files, *pair))
+            ahead.append(pool.submit(_score_files, masks, *pair))
             if len(ahead) >= _AHEAD * threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-def _score_files(map_file: Path, mask_file: Path) -> ImageScores | str:
+def _score_files(masks: MaskReader, map_file: Path, mask_file: Path) -> ImageScores | str:
     try:
-        pixels, grey = _read_grey(map_file), _read_grey(mask_file)
+        pixels, grey = read_map(map_file), masks.read(mask_file)
     except ImageError as error:
         return str(error)
+    refuse_turned(map_file, pixels.shape, mask_file, grey.shape)
     low, high = int(grey.min()), int(grey.max())
     graded = bool(((grey != low) & (grey != high)).any())
     return score_map(pixels, grey > MASK_THRESHOLD, graded=graded)
-
-
-def _read_grey(path: Path) -> NDArray[np.uint8]:
-    """A picture as (H, W) uint8; grey values stay as they are."""
-    return np.array(Image.fromarray(read_photo(path)).convert("L"))
 
 
 def name_of(mask: Path, masks: Path) -> str:
