@@ -162,6 +162,24 @@ def test_a_folder_that_may_not_be_entered_is_named_once(
     assert capsys.readouterr().out.count("closed: Permission denied") == 1
 
 
+def test_maps_of_the_detector_that_ships_have_their_dagger(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(scenes / "photos"), "--out", str(tmp_path / "maps"), "--quiet"]) == 0
+    assert main(["evaluate", str(tmp_path / "maps"), str(scenes / "masks"), "--quiet"]) == 0
+    assert "‡ not label-free: " in capsys.readouterr().out
+
+
+def test_an_encoder_of_which_nothing_is_known_has_a_dagger_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks, maps = write_maps(tmp_path / "masks", 0), write_maps(tmp_path / "maps", 30)
+    for file in maps.rglob("*.png"):
+        file.write_bytes(marked_png(file.read_bytes(), Origin("map", "unknown")))
+    assert main(["evaluate", str(maps), str(masks), "--quiet"]) == 0
+    assert "‡ it is not known whether encoders behind the maps saw labels" in capsys.readouterr().out
+
+
 def test_sheets_and_plots_among_the_maps_are_no_maps(tmp_path: Path) -> None:
     maps, masks = write_maps(tmp_path / "maps", 90), write_maps(tmp_path / "masks", 0)
     outputs = ("--plot", maps, "--worst", 1, "--sheet", maps / "worst.png")

@@ -15,7 +15,7 @@ from act2sal.errors import CheckpointError, InputError
 from act2sal.gpu import gpu_is_possible
 from act2sal.image_inputs import ImageInput, rgb_of
 from act2sal.images import resize_photo
-from act2sal.origin import all_seen
+from act2sal.origin import UNKNOWN, all_seen
 from act2sal.upsampling import full_size
 
 BATCH = 8
@@ -93,10 +93,11 @@ class Detector:
 
     @property
     def seen(self) -> str:
-        """The labels that its encoders were trained with; "none": no labels at all, "": its file does not say."""
-        about: Mapping[str, str] = getattr(self.network, "metadata", {})
-        told = [about[name] for name in ("stage 1 supervision", "stage 2 supervision") if name in about]
-        return all_seen(told) if told else ""
+        """The labels that its encoders were trained with; "none": no labels at all; `UNKNOWN`; "": it has no file."""
+        about: Mapping[str, str] | None = getattr(self.network, "metadata", None)
+        if not about:
+            return ""
+        return all_seen(about.get(f"stage {stage} supervision", UNKNOWN) for stage in (1, 2))
 
     @overload
     def __call__(

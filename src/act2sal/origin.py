@@ -18,6 +18,9 @@ from act2sal.version import __version__
 LABEL_FREE = "none"
 """Encoders that were trained without any labels, or no encoders at all."""
 
+UNKNOWN = "unknown"
+"""Encoders of which it is not known what they were trained with."""
+
 PROCESSING_SOFTWARE = Base.ProcessingSoftware
 """Tag of EXIF that names what worked on a picture; `Software` belongs to what made the photo."""
 

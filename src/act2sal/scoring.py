@@ -22,7 +22,7 @@ from act2sal.evaluation import (
     names_of,
 )
 from act2sal.images import write_atomic
-from act2sal.origin import LABEL_FREE, all_seen, origin_of
+from act2sal.origin import LABEL_FREE, UNKNOWN, all_seen, origin_of
 from act2sal.photo_search import Search, SilentRemarks
 from act2sal.score_plots import write_curves
 from act2sal.score_table import HEADINGS, TableFormat, score_text, table
@@ -171,7 +171,7 @@ def count_lines(scored: Sequence[Scored]) -> list[str]:
         for line in one.scores.counts.lines()
     ]
     seen = dict.fromkeys(one.seen for one in scored if one.supervised)
-    daggers = [f"‡ not label-free: encoders behind the maps were trained with {labels}" for labels in seen]
+    daggers = [_dagger(labels) for labels in seen]
     return [*(f"{name}: {facts}" for name, facts in known.items()), *counts, *daggers]
 
 
@@ -230,6 +230,13 @@ def write_worst(path: Path, one: Scored, count: int, photos: Path | None, *, end
 def _photos(folder: Path) -> list[Photo]:
     """Photos alone, also where masks lie among them."""
     return Search(remarks=SilentRemarks()).photos([folder])
+
+
+def _dagger(seen: str) -> str:
+    """What ‡ means."""
+    if UNKNOWN in seen:
+        return f"‡ it is not known whether encoders behind the maps saw labels ({seen})"
+    return f"‡ not label-free: encoders behind the maps were trained with {seen}"
 
 
 def _heading(one: Scored) -> str:
