@@ -14,6 +14,8 @@ from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
+from act2sal.errors import InputError
+
 ASKED = "OMP_NUM_THREADS"
 """A user's own bound for the libraries; it is lowered and never raised."""
 
@@ -38,7 +40,13 @@ def usable() -> int:
 
 
 def threads(workers: int | None) -> int:
-    """Threads of a pool: `workers`, at most one per core that may be used; 0 or None: as many as these."""
+    """Threads of a pool: `workers`, at most one per core that may be used; 0 or None: as many as these.
+
+    Raises:
+        InputError: fewer than none.
+    """
+    if workers is not None and workers < 0:
+        raise InputError(f"workers must be at least 0, not {workers}")
     return min(workers or sys.maxsize, usable())
 
 

@@ -26,7 +26,7 @@ from act2sal.checkpoint import load_detector, read_metadata
 from act2sal.detector import DetectorNetwork
 from act2sal.errors import CheckpointError, InputError, MissingPackageError
 from act2sal.images import read_photo, resize_photo, write_atomic
-from act2sal.limits import SMALLEST_SIZE
+from act2sal.limits import LARGEST_SIZE, SMALLEST_SIZE
 from act2sal.model_files import model_file
 from act2sal.onnx_network import FORMAT, OnnxNetwork
 from act2sal.photo_search import Search
@@ -103,8 +103,8 @@ def export(
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
     if int8 and photos is None:
         raise InputError("--int8 finds its scales on photos; name a folder of them with --photos")
-    if isinstance(size, int) and size < SMALLEST_SIZE:
-        raise InputError(f"size must be at least {SMALLEST_SIZE}, not {size}")
+    if isinstance(size, int) and not SMALLEST_SIZE <= size <= LARGEST_SIZE:
+        raise InputError(f"size must be at least {SMALLEST_SIZE} and at most {LARGEST_SIZE}, not {size}")
     path = model_file(model)
     if path.suffix == ".onnx":
         raise CheckpointError(f"{path} is an ONNX file already")

@@ -49,6 +49,7 @@ LIMITS: dict[str, Limit] = {
     "devices": _at_least(1),
     "num_nodes": _at_least(1),
     "workers": _at_least(0),
+    "seed": _at_least(0),
     "cache_size": _at_least(0),
     "generations": _at_least(1),
     **{f"{stage}.{name}": limit for stage in ("stage1", "stage2") for name, limit in _OF_BOTH_STAGES.items()},
@@ -92,6 +93,65 @@ LIMITS: dict[str, Limit] = {
 """By the name of the option as in a TOML file; an option that is None is not checked."""
 
 
+MOST: dict[str, float] = {
+    "size": LARGEST_SIZE,
+    "view": LARGEST_SIZE,
+    "view_sides": LARGEST_SIZE,
+    "seed": 2**63 - 1,
+    "channels": 4096,
+    "batch_size": 4096,
+    "epochs": 10**6,
+    "round_epochs": 10**6,
+    "rounds": 1000,
+    "generations": 1000,
+    "iterations": 10**4,
+    "median": 255,
+    "gaussian_sxy": 10**5,
+    "bilateral_sxy": 10**5,
+    "bilateral_srgb": 10**5,
+}
+"""The largest values that a machine or a library could take, by the name without its section."""
+
+MOST_WHOLE, MOST_REAL = 10**9, 3e38
+"""Of every other number: what libraries take for a whole one, and what single precision holds."""
+
+LEAST_OF_COMMANDS = {"workers": 0, "limit": 1, "worst": 0, "size": SMALLEST_SIZE}
+"""Numbers that commands other than train take, and their least values."""
+
+
+def broken_number(options: Any) -> str | None:
+    """The first number of a command, other than train, that it cannot take, in one line; None where all are right.
+
+    Args:
+        options: with the numbers as attributes; one that is missing, None or a word is not checked.
+    """
+    for name, least in LEAST_OF_COMMANDS.items():
+        value = getattr(options, name, None)
+        if isinstance(value, int) and value < least:
+            return f"{name} must be at least {least}, not {value}"
+        if isinstance(value, int) and name == "size" and value > LARGEST_SIZE:
+            return f"{name} must be at most {LARGEST_SIZE}, not {value}"
+    return None
+
+
+def _too_large(options: Mapping[str, Any], section: str = "") -> str | None:
+    """The first number above what can be taken; infinity is."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            if (found := _too_large(value, f"{name}.")) is not None:
+                return found
+            continue
+        for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, int | float):
+                continue
+            else_most = MOST_WHOLE if isinstance(number, int) else MOST_REAL
+            most = MOST.get(name, else_most)
+            if not -else_most <= number <= most:
+                bound = f"at least -{else_most}" if number < 0 else f"at most {most}"
+                return f"{section}{name} must be {bound}, not {number}"
+    return None
+
+
 def broken_limit(options: Mapping[str, Any]) -> str | None:
     """The first option outside its limit, in one line; None where all are inside.
 
@@ -103,6 +163,8 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
         value = (options[section] if section else options)[own]
         if value is not None and not limit.holds(value):
             return f"{name} must be {limit.words}, not {value}"
+    if (too_large := _too_large(options)) is not None:
+        return too_large
     if options["generations"] > 1 and options["stage1"]["rounds"] == 0:
         return (
             "generations above 1 need stage1.rounds of 1 or more, in which stage 1 learns from the detector"

@@ -27,6 +27,7 @@ from act2sal.cli.parsing import parsed
 from act2sal.config import PRESETS, TrainConfig, load_toml
 from act2sal.errors import InputError
 from act2sal.gpu import refuse_missing
+from act2sal.limits import broken_number
 
 Options = TypeVar("Options")
 
@@ -249,6 +250,8 @@ def _what_to_score(options: EvaluateOptions) -> tuple[dict[str, Path], Path]:
 
 def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:
     options = parsed(kind, arguments, command)
+    if command != "label" and (broken := broken_number(options)) is not None:  # whose config says more
+        raise InputError(broken)
     if getattr(options, "inputs", None) == ():
         pipe = ", or - for standard input" if command == "predict" else ""
         raise InputError(f"{command} has nothing to do; name a photo, a folder or a pattern{pipe}")
