@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -13,6 +14,7 @@ import torch
 from act2sal import cli, demo, export, labelling, official, pipeline, prediction, scoring
 from act2sal import comparison as comparisons
 from act2sal.cli import COMMANDS, ending, main
+from tiny import tiny_arguments
 
 FOREIGN: list[BaseException] = [
     ValueError("a value"),
@@ -190,3 +192,31 @@ def test_more_processes_than_there_are_gpus(
     monkeypatch.setattr("act2sal.gpu._gpus", lambda device: 2)
     assert main(["train", "photos", "--out", "run", "--device", "cuda", "--devices", "4"]) == 2
     assert capsys.readouterr().err == "act2sal: --devices 4: this machine has 2 cuda devices\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "device"),
+    [
+        (["predict", "--backend", "torch", "--device", "cpu"], r"CPU, \d+ threads? \(PyTorch\)"),
+        (["predict", "--backend", "onnx"], r"CPU, \d+ threads? \(onnxruntime\)"),
+        (["predict", "--method", "rbd"], r"CPU, \d+ threads?"),
+        (["compare", "--methods", "a2s", "--device", "cpu"], r"CPU, \d+ threads? \((onnxruntime|PyTorch)\)"),
+        (["label", *tiny_arguments()[:8], "--stage1.rounds", "0"], r"CPU, \d+ threads? \(PyTorch\)"),
+    ],
+)
+def test_the_device_is_said_in_one_line(
+    words: list[str],
+    device: str,
+    scenes: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    out = tmp_path / ("sheet.png" if words[0] == "compare" else "out")
+    command = [words[0], str(scenes / "photos"), *words[1:], "--out", str(out)]
+    for quiet, count in (([], 1), (["--quiet", "--overwrite"], 0)):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="act2sal"):
+            assert main([*command, *quiet]) == 0
+        told = [*capfd.readouterr().err.splitlines(), *caplog.messages]
+        assert len({line for line in told if re.fullmatch(f"device: {device}", line)}) == count

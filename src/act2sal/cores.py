@@ -50,6 +50,11 @@ def threads(workers: int | None) -> int:
     return min(workers or sys.maxsize, usable())
 
 
+def on_cpu(count: int) -> str:
+    """What computes, for people: "CPU, 2 threads"."""
+    return f"CPU, {count} thread{'s' if count > 1 else ''}"
+
+
 @contextmanager
 def at_most(workers: int) -> Iterator[None]:
     """In the body, pools and libraries have at most so many threads, as `lower` says; afterwards as before."""

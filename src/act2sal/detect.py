@@ -92,6 +92,11 @@ class Detector:
         return self.network.size
 
     @property
+    def device(self) -> str:
+        """What computes, for people: "CPU, 2 threads (onnxruntime)"; "" where the network does not say."""
+        return str(getattr(self.network, "device", ""))
+
+    @property
     def seen(self) -> str:
         """The labels that its encoders were trained with; "none": no labels at all; `UNKNOWN`; "": it has no file."""
         about: Mapping[str, str] | None = getattr(self.network, "metadata", None)

@@ -30,6 +30,7 @@ from act2sal.detect import Detector
 from act2sal.encoders import Encoder, build_encoder, freeze
 from act2sal.folder_lock import locked
 from act2sal.gpu import refuse_missing
+from act2sal.hardware import named
 from act2sal.images import ImageError, read_photo, resize_photo, write_atomic
 from act2sal.origin import all_seen
 from act2sal.photo_batches import PhotoSource
@@ -345,6 +346,8 @@ def _label(
 ) -> Outcome:
     """`label`, by the one process that writes to `out`."""
     fabric = make_fabric(config)
+    if not quiet:
+        logger.info("device: %s", named(fabric.device))
     work = _work_folder(out, config, found)
     bank = photo_bank(found, work, config, config.stage1.size, quiet=quiet)
     labelling = Labelling(bank, work / FEATURES, work, work, config, fabric, _no_log, quiet)

@@ -45,6 +45,7 @@ class OnnxNetwork:
                 f"{_name(model)} does not fit its own description: its input or output is another"
             )
         self.rates = any(output.name == "confidence" for output in self._session.get_outputs())
+        self.device = f"{cores.on_cpu(threads)} (onnxruntime)"
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnx")
 
     @classmethod

@@ -23,6 +23,7 @@ from act2sal.detector import DetectorNetwork
 from act2sal.encoders import UNKNOWN, Encoder
 from act2sal.errors import CheckpointError
 from act2sal.given_labels import copy_labels, refuse_missing_labels
+from act2sal.hardware import named
 from act2sal.images import ImageError, write_atomic
 from act2sal.labelling import (
     Labelling,
@@ -128,6 +129,8 @@ def _trained(
     _refuse_misfits(found, config)
     fabric = make_fabric(config)
     quiet = quiet or not parallel.leads()
+    if not quiet:
+        logger.info("device: %s", named(fabric.device))
     with _opened(out, config, resume=resume, overwrite=overwrite) as run:
         _tell_processes(run, config, quiet=quiet)
         stopwatch = _stopwatch(fabric, running=profile)

@@ -70,6 +70,10 @@ class MapMaker(Protocol):
     def seen(self) -> str:
         """The labels that its encoders were trained with (`Origin.seen`)."""
 
+    @property
+    def device(self) -> str:
+        """What computes, for people."""
+
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> Sequence[Found]:
         """The maps, in the order of the photos; the pool is free for parts of the work."""
 
@@ -95,6 +99,11 @@ class DetectorMaps:
         """By the encoders of both stages."""
         return self.detector.seen
 
+    @property
+    def device(self) -> str:
+        """Of the network."""
+        return self.detector.device
+
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
         """The maps on the network's own grid."""
         squares = np.stack([decoded.square for decoded in batch if decoded.square is not None])
@@ -112,6 +121,11 @@ class MethodMaps:
     method: SaliencyMethod
     side: None = None
     seen: str = LABEL_FREE
+
+    @property
+    def device(self) -> str:
+        """The CPU, whatever there is."""
+        return cores.on_cpu(cores.usable())
 
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
         """The photos side by side."""

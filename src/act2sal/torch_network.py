@@ -13,6 +13,7 @@ from act2sal.allocator import keep_freed_memory
 from act2sal.checkpoint import load_detector, read_metadata
 from act2sal.detector import DetectorNetwork
 from act2sal.gpu import refuse_missing
+from act2sal.hardware import named
 from act2sal.model_files import finite, size_of
 from act2sal.photo_batches import to_batch
 
@@ -64,6 +65,11 @@ class TorchNetwork:
         size = size_of(about, str(path), DEFAULT_SIZE)
         fabric = Fabric(accelerator=device, devices=devices)
         return cls(load_detector(path), size=size, fabric=fabric, metadata=about)
+
+    @property
+    def device(self) -> str:
+        """What computes, for people."""
+        return named(self.fabric.device)
 
     def __call__(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Squares (B, S, S, 3) uint8 RGB -> probs (B, S, S) float32 in [0, 1].

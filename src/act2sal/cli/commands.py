@@ -115,6 +115,7 @@ def predict_command(arguments: Sequence[str]) -> int:
         smooth=options.smooth,
         format_named=options.format is not None,
     )
+    _tell_device(job.maker.device, quiet=options.quiet)
     if options.inputs == (prediction.PIPE,):
         to_file = "out" in given_names(arguments)
         made = job.piped(sys.stdin.buffer.read(), options.out if to_file else None)
@@ -145,7 +146,9 @@ def compare_command(arguments: Sequence[str]) -> int:
         raise InputError(f"--methods {options.methods}: needs some of {','.join(METHODS)}, each once")
     methods = {name: classical.METHODS[name] for name in names if name in classical.METHODS}
     if "a2s" in names:
-        methods["a2s"] = Detector.load(options.model, device=options.device)
+        detector = Detector.load(options.model, device=options.device)
+        _tell_device(detector.device, quiet=options.quiet)
+        methods["a2s"] = detector
     outcome = compare(
         options.inputs,
         options.out,
@@ -246,6 +249,11 @@ def _what_to_score(options: EvaluateOptions) -> tuple[dict[str, Path], Path]:
     if len(options.folders) == 2 and not options.table and options.masks is None:
         return {"": options.folders[0]}, options.folders[1]
     raise InputError("give MAPS and MASKS, or --table NAME=MAPS ... with --masks MASKS")
+
+
+def _tell_device(device: str, *, quiet: bool) -> None:
+    if device and not quiet:
+        print(f"device: {device}", file=sys.stderr)
 
 
 def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:
