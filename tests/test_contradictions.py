@@ -59,6 +59,7 @@ SITUATIONS: dict[str, dict[str, str]] = {
         "--teacher, whose": "--teacher x.safetensors",
         "--teacher and": "--teacher x.safetensors --given-labels d",
         "--given-labels": "--given-labels d",
+        "--given-labels, which": "--given-labels d --generations 2",
         "--given-labels without": "--given-labels d --stage2.rectifier olr",
         "--teacher, which": "--teacher x.safetensors",
         "--stage2.optimizer adamw": "",

@@ -335,9 +335,14 @@ def test_an_unreadable_photo_needs_no_given_label(trained: Path, scenes: Path, t
         {"stage2": {"encoder_weights": "builtin"}},
         {"given_labels": "no/such/folder"},
         {"teacher": "no/such/run"},
+        {"stage2": {"compile": True}},
     ],
 )
-def test_a_refused_start_leaves_no_run(wrong: dict[str, Any], scenes: Path, tmp_path: Path) -> None:
+def test_a_refused_start_leaves_no_run(
+    wrong: dict[str, Any], scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("act2sal.pipeline.COMPILERS", ())
+    monkeypatch.delenv("CXX", raising=False)
     stages = {name: wrong[name] for name in ("stage1", "stage2") if name in wrong}
     others = {name: value for name, value in wrong.items() if name not in stages}
     config = replace(tiny_config(**stages), **others)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from act2sal import cores, launching, parallel
 from act2sal.checkpoint import load_detector, load_stage1, read_metadata, save_detector, save_stage1
-from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
+from act2sal.config import ConfigError, Stage1Config, Stage2Config, TrainConfig, to_toml
 from act2sal.datasets import DatasetError, Photo, PhotoBank, PhotoState, photo_states
 from act2sal.detect import Detector
 from act2sal.detector import DetectorNetwork
@@ -50,6 +51,9 @@ from act2sal.stopwatch import Stopwatch, TimedPhotos
 from act2sal.torch_network import TorchNetwork
 from act2sal.training_state import EpochLog, TrainingState
 from act2sal.version import __version__
+
+COMPILERS = ("g++", "clang++", "c++", "cl")
+"""Of C++, one of which torch.compile needs; the environment can name another one in CXX."""
 
 StageConfig = TypeVar("StageConfig", Stage1Config, Stage2Config)
 
@@ -248,13 +252,15 @@ def _first_teacher(config: TrainConfig) -> Path | None:
 
 
 def _refuse_misfits(found: Sequence[Photo], config: TrainConfig) -> None:
-    """Make sure, before there is a RUN, that encoders, their weights and given labels can be used."""
+    """Make sure, before there is a RUN, that encoders, their weights, given labels and a compiler can be used."""
     if config.given_labels is not None:
         refuse_missing_labels(found, Path(config.given_labels))
     if config.given_labels is None or config.generations > 1:
         initial_encoder(config.stage1, config)
     if config.teacher is None:
         _fresh_detector(initial_encoder(config.stage2, config), config)
+    if config.stage2.compile and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
+        raise ConfigError("stage2.compile needs a C++ compiler, such as g++, and there is none")
 
 
 def _check_photos(run: RunDirectory, photos: Sequence[Photo]) -> None:

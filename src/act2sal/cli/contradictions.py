@@ -187,6 +187,12 @@ TRAIN = (
     Contradiction(
         _FIRST_FIT, "--teacher, which takes the place of Eq. 1-5", _train(lambda c: c.teacher is not None)
     ),
+    Contradiction(
+        _FIRST_FIT,
+        "--given-labels, which take the place of Eq. 1-5",
+        _train(lambda c: c.given_labels is not None and c.generations > 1),
+        refused=False,
+    ),
     *_stage1_rules(lambda options: options.options),
     Contradiction(
         ("stage2.milestones", "stage2.momentum"),
