@@ -257,6 +257,28 @@ def test_a_collision_in_a_watched_folder_is_named_once_and_the_rest_is_done(
     assert outcome.failures == [record.getMessage() for record in caplog.records] == [line]
 
 
+def test_who_came_first_to_a_watched_folder_keeps_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(tmp_path / "y" / "a.png")
+    (tmp_path / "x").mkdir()
+    one = job(tmp_path / "out")
+    one.skip_existing = True
+    looks: list[float] = []
+
+    def sleep(interval: float) -> None:
+        looks.append(interval)
+        if len(looks) == 3:
+            photo(tmp_path / "x" / "a.png")
+        if len(looks) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(prediction, "arrivals", partial(arrivals, sleep=sleep))
+    outcome = one.watch([str(tmp_path / "x"), str(tmp_path / "y")])
+    assert outcome.written == 1
+    assert [line.partition(":")[0] for line in outcome.failures] == [str(tmp_path / "x" / "a.png")]
+
+
 def test_a_result_in_a_watched_folder_replaces_no_photo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

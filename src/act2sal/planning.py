@@ -1,7 +1,7 @@
 """What `act2sal predict` does with its inputs: which photos and videos there are, and where their results go."""
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -110,6 +110,7 @@ def planned_with_videos(
     transparent: Sequence[bool] = (),
     animations: bool = False,
     watching: bool = False,
+    earlier: Set[Path] = frozenset(),
 ) -> list[Task]:
     """The photos, then the videos: `INPUT/a/c.mov` gives `OUT/a/c.mov`, or `OUT/a/c.mask.mov` and so on.
 
@@ -125,6 +126,7 @@ def planned_with_videos(
             another container; empty: none has.
         animations: all of their frames are done, and not the first alone.
         watching: folders can be empty, and what would replace an input or the result of another is a remark.
+        earlier: files that were done while watching, before whose results others give way.
 
     Raises:
         DatasetError: an input holds neither, or a result would replace an input or the result of another.
@@ -134,7 +136,7 @@ def planned_with_videos(
     search = Search(
         SUFFIXES | VIDEO_SUFFIXES, outside=out, exclude=exclude, animations=animations, remarks=remarks
     )
-    found = _arrived(inputs, search) if watching else _found(inputs, search)
+    found = _arrived(inputs, search, earlier) if watching else _found(inputs, search)
     told = remarks if watching else None
     of_photos = partial(_photo_tasks, out=out, suffixes=suffixes, told=told)
     alpha = transparent or [False] * len(suffixes)
@@ -161,14 +163,14 @@ def _found(inputs: Sequence[str | Path], search: Search) -> list[Photo]:
     return search.photos(roots)
 
 
-def _arrived(inputs: Sequence[str | Path], search: Search) -> list[Photo]:
-    """What the inputs hold by now, each file once; there may be nothing."""
+def _arrived(inputs: Sequence[str | Path], search: Search, earlier: Set[Path]) -> list[Photo]:
+    """What the inputs hold by now, each file once, the earlier ones first; there may be nothing."""
     found: dict[Path, Photo] = {}
     for given in inputs:
         with suppress(DatasetError):
             for photo in search.photos(expanded([given])):
                 found.setdefault(photo.path.resolve(), photo)
-    return list(found.values())
+    return sorted(found.values(), key=lambda photo: photo.path not in earlier)
 
 
 def _without_own_results(

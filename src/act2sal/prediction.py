@@ -214,6 +214,7 @@ class Job:
             transparent=[kind.has_alpha for kind in self.rendering.kinds],
             animations=self._animates,
             watching=watching,
+            earlier={record.task.photo.path for record in self.records},
         )
 
     def _do(self, tasks: Sequence[Task]) -> Outcome:
