@@ -175,6 +175,7 @@ def test_a_photo_through_a_pipe(tmp_path: Path, trained: Path) -> None:
         str(trained),
         "--device",
         "cpu",
+        "--quiet",
     ]
     content = (tmp_path / "a.png").read_bytes()
     piped = subprocess.run([*command, "--kind", "cutout"], input=content, capture_output=True, check=False)
