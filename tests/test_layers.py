@@ -14,6 +14,7 @@ LAYERS = {
     0: {
         "allocator",
         "array_files",
+        "color_profiles",
         "compiled",
         "config",
         "cores",

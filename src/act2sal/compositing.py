@@ -60,26 +60,43 @@ def foreground_colors(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> N
     return colors
 
 
-def cutout(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The object on nothing, (H, W, 4) uint8 RGBA; what is wholly transparent is black and gives nothing away."""
-    opacity = cv2.convertScaleAbs(alpha, alpha=255)
+def cutout(
+    photo: NDArray[np.uint8], alpha: NDArray[np.float32], cover: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """The object on nothing, (H, W, 4) uint8 RGBA; what is wholly transparent is black and gives nothing away.
+
+    cover: the photo's own alpha, (H, W) uint8, None: opaque; the object has the product of both.
+    """
+    opacity = cv2.convertScaleAbs(_within(alpha, cover), alpha=255)
     shown = cv2.copyTo(foreground_colors(photo, alpha), opacity)
     pixels = np.asarray(cv2.cvtColor(shown, cv2.COLOR_RGB2RGBA), np.uint8)
     pixels[..., 3] = opacity
     return pixels
 
 
-def overlay(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _within(alpha: NDArray[np.float32], cover: NDArray[np.uint8] | None) -> NDArray[np.float32]:
+    return alpha if cover is None else alpha * (cover.astype(np.float32) / np.float32(255))
+
+
+def overlay(
+    photo: NDArray[np.uint8],
+    alpha: NDArray[np.float32],
+    *,
+    tint: tuple[int, int, int] | NDArray[np.uint8] = TINT,
+) -> NDArray[np.uint8]:
     """The photo with its object tinted, (H, W, 3) uint8 RGB."""
     share = (TINT_STRENGTH * alpha)[..., None]
-    return _levels((1 - share) * photo + share * np.array(TINT, np.float32))
+    return _levels((1 - share) * photo + share * np.array(tint, np.float32))
 
 
 def on_background(
-    photo: NDArray[np.uint8], alpha: NDArray[np.float32], background: NDArray[np.uint8] | NDArray[np.float32]
+    photo: NDArray[np.uint8],
+    alpha: NDArray[np.float32],
+    background: NDArray[np.uint8] | NDArray[np.float32],
+    cover: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """The object before a background (H, W, 3) or (3,) in [0, 255], as (H, W, 3) uint8 RGB."""
-    share = alpha[..., None]
+    """The object before a background (H, W, 3) or (3,) in [0, 255], as (H, W, 3) uint8 RGB; cover as of `cutout`."""
+    share = _within(alpha, cover)[..., None]
     return _levels(share * foreground_colors(photo, alpha) + (1 - share) * background)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
+from act2sal.color_profiles import space_of
 from act2sal.config import Format
 from act2sal.errors import InputError
 from act2sal.images import ORIENTATION_TAG, open_image, without_warnings
@@ -245,10 +246,7 @@ def _told(origin: Origin, format: Format, exif: bytes | None) -> dict[str, Any]:
 def _rgb_profile(image: Image.Image) -> bytes | None:
     """The ICC profile, if pixels of this image are still in its colour space once they are RGB."""
     profile = image.info.get("icc_profile")
-    if image.mode in ("CMYK", "LAB") or not isinstance(profile, bytes) or len(profile) < 128:
-        return None
-    # ICC.1:2022, 7.2: the colour space of the data, and the signature that every profile has.
-    return profile if profile[16:20] == b"RGB " and profile[36:40] == b"acsp" else None
+    return profile if image.mode not in ("CMYK", "LAB") and space_of(profile) == b"RGB " else None
 
 
 def _exif(image: Image.Image) -> bytes | None:

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from act2sal.color_profiles import as_rgb
 from act2sal.errors import FileError, InputError
 
 Value = TypeVar("Value")
@@ -58,12 +59,30 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     """Decode the file `path` (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) -> (H, W, 3) uint8 RGB.
 
     The EXIF orientation is applied. Transparency is laid on white, 16-bit values are scaled to 8 bits, other
-    deep values from their own range; CMYK, palette, grey and 1-bit become RGB; of an animation the first
-    frame counts. Safe to call from several threads.
+    deep values from their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile
+    in the file; of an animation the first frame counts. Safe to call from several threads.
 
     Raises ImageError: missing, empty, truncated, no image, or more than `MAX_PIXELS` pixels.
     """
     return decoded(path, lambda image, png: _to_rgb(image, png=png))
+
+
+class Opacity(NamedTuple):
+    """What a photo with transparency is made of.
+
+    colours: (H, W, 3) uint8 RGB, not laid on anything; white where nothing is seen. alpha: (H, W) uint8.
+    """
+
+    colours: NDArray[np.uint8]
+    alpha: NDArray[np.uint8]
+
+
+def read_with_opacity(path: Path) -> tuple[NDArray[np.uint8], Opacity | None]:
+    """`read_photo`, and the photo's transparency; None where it is opaque.
+
+    Raises ImageError: as `read_photo`.
+    """
+    return decoded(path, lambda image, png: (_to_rgb(image, png=png), _opacity(image)))
 
 
 def decoded(path: Path, work: Callable[[Image.Image, bool], Value]) -> Value:
@@ -210,10 +229,34 @@ def _to_rgb(image: Image.Image, *, png: bool) -> NDArray[np.uint8]:
         sixteen_bit = image.mode.startswith("I;16") or png
         return _scale_deep(np.asarray(image, dtype=np.float64), sixteen_bit=sixteen_bit)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = _rgba(image)
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
-    return np.array(image.convert("RGB"))
+    return np.array(as_rgb(image))
+
+
+def _rgba(image: Image.Image) -> Image.Image:
+    """An image with transparency; greys in sRGB where they have a profile, as those of an opaque one."""
+    rgba = image.convert("RGBA")
+    if image.mode not in ("L", "LA"):
+        return rgba
+    grey = image.convert("L")
+    grey.info = {"icc_profile": image.info.get("icc_profile")}
+    colours = as_rgb(grey)
+    colours.putalpha(rgba.getchannel("A"))
+    return colours
+
+
+def _opacity(image: Image.Image) -> Opacity | None:
+    if image.mode == "F" or image.mode.startswith("I") or not image.has_transparency_data:
+        return None
+    pixels = np.array(_rgba(image))
+    alpha = np.ascontiguousarray(pixels[..., 3])
+    if alpha.min() == 255:
+        return None
+    colours = np.ascontiguousarray(pixels[..., :3])
+    colours[alpha == 0] = 255
+    return Opacity(colours, alpha)
 
 
 def _scale_deep(values: NDArray[np.float64], *, sixteen_bit: bool) -> NDArray[np.uint8]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 
 from act2sal import compositing
-from act2sal.encoding import HOLDS_ALPHA, Format
+from act2sal.color_profiles import from_srgb, in_srgb
+from act2sal.encoding import HOLDS_ALPHA, Format, read_profile
 from act2sal.errors import InputError
-from act2sal.images import ImageError, read_photo
+from act2sal.images import ImageError, Opacity, read_photo
 from act2sal.thresholds import Threshold, mask_of
 
 KindName = Literal["map", "mask", "cutout", "overlay", "blur", "color", "image"]
@@ -30,9 +31,9 @@ class Kind:
 
     Args:
         name: which.
-        color: RGB in [0, 255], of the kind color.
+        color: sRGB in [0, 255], of the kind color.
         file: the picture of the kind image.
-        picture: its pixels, (h, w, 3) uint8 RGB.
+        picture: its pixels, (h, w, 3) uint8 sRGB.
     """
 
     name: KindName
@@ -95,7 +96,13 @@ def suffix_of(kind: Kind, several: bool, format: Format) -> str:
 
 
 def rendered(
-    kind: Kind, photo: NDArray[np.uint8], prob: NDArray[np.float32], threshold: Threshold | None = None
+    kind: Kind,
+    photo: NDArray[np.uint8],
+    prob: NDArray[np.float32],
+    threshold: Threshold | None = None,
+    *,
+    opacity: Opacity | None = None,
+    icc_profile: bytes | None = None,
 ) -> NDArray[np.uint8]:
     """The pixels of one output.
 
@@ -105,6 +112,8 @@ def rendered(
         prob: its saliency, (H, W) float32 in [0, 1].
         threshold: cuts the saliency into object and ground first; None: it stays soft, and a mask is cut at
             `MASK_THRESHOLD`. A map is never cut.
+        opacity: of a photo with transparency: nothing is more opaque in a cut-out, or covers more of a background.
+        icc_profile: the photo's colour space, into which colours and backgrounds are brought; None: sRGB.
 
     Returns:
         uint8: (H, W) for map and mask, (H, W, 4) for cutout, else (H, W, 3).
@@ -120,20 +129,29 @@ def rendered(
         cut = MASK_THRESHOLD if threshold is None else threshold
         return mask_of(prob, cut).astype(np.uint8) * np.uint8(255)
     alpha = prob if threshold is None else mask_of(prob, threshold).astype(np.float32)
-    if kind.name == "cutout":
-        return compositing.cutout(photo, alpha)
     if kind.name == "overlay":
-        return compositing.overlay(photo, alpha)
-    return compositing.on_background(photo, alpha, _background(kind, photo, alpha))
+        return compositing.overlay(photo, alpha, tint=_color_in(compositing.TINT, icc_profile))
+    colours, cover = photo, None
+    if opacity is not None:
+        colours, cover = opacity.colours, opacity.alpha
+    if kind.name == "cutout":
+        return compositing.cutout(colours, alpha, cover)
+    background = _background(kind, photo, alpha, icc_profile)
+    return compositing.on_background(colours, alpha, background, cover)
+
+
+def _color_in(color: tuple[int, int, int], icc_profile: bytes | None) -> NDArray[np.uint8]:
+    """A colour of sRGB in the photo's colour space: (3,) uint8."""
+    return from_srgb(np.array([[color]], np.uint8), icc_profile)[0, 0]
 
 
 def _background(
-    kind: Kind, photo: NDArray[np.uint8], alpha: NDArray[np.float32]
+    kind: Kind, photo: NDArray[np.uint8], alpha: NDArray[np.float32], icc_profile: bytes | None
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     if kind.color is not None:
-        return np.array(kind.color, np.uint8)
+        return _color_in(kind.color, icc_profile)
     if kind.picture is not None:
-        return compositing.cover(kind.picture, (photo.shape[0], photo.shape[1]))
+        return from_srgb(compositing.cover(kind.picture, (photo.shape[0], photo.shape[1])), icc_profile)
     return compositing.blurred_ground(photo, alpha)
 
 
@@ -152,6 +170,6 @@ def _image_kind(text: str) -> Kind:
         raise InputError("a background is written image:FILE")
     file = Path(text)
     try:
-        return Kind("image", file=file, picture=read_photo(file))
+        return Kind("image", file=file, picture=in_srgb(read_photo(file), read_profile(file).icc_profile))
     except ImageError as error:
         raise InputError(f"the background cannot be read: {error}") from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from act2sal import cores, progress
 from act2sal.detect import BATCH, NO_CONFIDENCE, Detector
 from act2sal.errors import InputError
-from act2sal.images import ImageError, SaliencyMethod, read_photo, resize_photo
+from act2sal.images import ImageError, Opacity, SaliencyMethod, read_with_opacity, resize_photo
 from act2sal.origin import LABEL_FREE
 from act2sal.photo_search import Remarks
 from act2sal.planning import Task, planned
@@ -40,10 +40,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A photo (H, W, 3) uint8 RGB, and resized for the network, (S, S, 3), where one asks for it."""
+    """A photo (H, W, 3) uint8 RGB, its square (S, S, 3) for the network, where one asks, and its transparency."""
 
     photo: NDArray[np.uint8]
     square: NDArray[np.uint8] | None
+    opacity: Opacity | None = None
 
     @classmethod
     def of(cls, photo: NDArray[np.uint8], side: int | None) -> "Decoded":
@@ -264,7 +265,7 @@ def _done(
             for batch in _batches(tasks, maker.side, pool, fail):
                 found = maker([decoded for _, decoded in batch], pool)
                 for (task, decoded), one in zip(batch, found, strict=True):
-                    arguments = (task, decoded.photo, one.prob, one.confidence)
+                    arguments = (task, decoded.photo, one.prob, one.confidence, decoded.opacity)
                     writes.append((task, pool.submit(rendering.write, *arguments)))
                 while len(writes) > 2 * BATCH:
                     settle(*writes[0])
@@ -308,4 +309,5 @@ def _batches(
 
 
 def _decoded(task: Task, side: int | None) -> Decoded:
-    return Decoded.of(read_photo(task.photo.path), side)
+    photo, opacity = read_with_opacity(task.photo.path)
+    return replace(Decoded.of(photo, side), opacity=opacity)

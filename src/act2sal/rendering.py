@@ -1,5 +1,6 @@
 """How saliency is written: which kinds of output, in which format, cut where, and when not at all."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.encoding import Format, Profile, encoded, read_profile
+from act2sal.images import Opacity
 from act2sal.origin import Origin, write_result
 from act2sal.output_kinds import Kind, rendered, suffix_of
 from act2sal.planning import Task
@@ -76,10 +78,25 @@ class Rendering:
 
     def pictures(self, photo: NDArray[np.uint8], prob: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
         """The pixels of each output, from a photo and its saliency at its size."""
-        return [rendered(kind, photo, prob, self.threshold) for kind in self.kinds]
+        return list(self._pictures(photo, prob, None, None))
+
+    def _pictures(
+        self,
+        photo: NDArray[np.uint8],
+        prob: NDArray[np.float32],
+        opacity: Opacity | None,
+        icc_profile: bytes | None,
+    ) -> Iterator[NDArray[np.uint8]]:
+        for kind in self.kinds:
+            yield rendered(kind, photo, prob, self.threshold, opacity=opacity, icc_profile=icc_profile)
 
     def write(
-        self, task: Task, photo: NDArray[np.uint8], prob: NDArray[np.float32], confidence: float | None
+        self,
+        task: Task,
+        photo: NDArray[np.uint8],
+        prob: NDArray[np.float32],
+        confidence: float | None,
+        opacity: Opacity | None = None,
     ) -> Record:
         """Write the results of one photo.
 
@@ -88,16 +105,22 @@ class Rendering:
             photo: (H, W, 3) uint8 RGB.
             prob: its map, (h, w) float32 in [0, 1] of any size.
             confidence: that it holds a salient object, if known.
+            opacity: its transparency, if it has any; what is transparent is not salient.
 
         Raises:
             OSError: a file cannot be written.
             InputError: the format cannot hold a picture of that size.
         """
         saliency = self.saliency(photo, prob, confidence)
+        if opacity is not None:
+            saliency[opacity.alpha == 0] = 0
         shows_photo = any(kind.shows_photo for kind in self.kinds)
         profile = read_profile(task.photo.path) if shows_photo else _NONE
         for kind, target, pixels in zip(
-            self.kinds, task.targets, self.pictures(photo, saliency), strict=True
+            self.kinds,
+            task.targets,
+            self._pictures(photo, saliency, opacity, profile.icc_profile),
+            strict=True,
         ):
             icc, exif = profile if kind.shows_photo else _NONE
             origin = Origin(kind.name, self.seen)
