@@ -35,6 +35,7 @@ LAYERS = {
         "output_paths",
         "peak_memory",
         "photo_search",
+        "pixel_budget",
         "precision",
         "progress",
         "regions",

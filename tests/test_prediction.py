@@ -155,12 +155,13 @@ def test_ctrl_c_says_how_far_it_was_and_leaves_whole_files(tmp_path: Path) -> No
 
 
 def test_a_batch_never_holds_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("act2sal.predict.MOST_PIXELS", 1000)
+    monkeypatch.setattr("act2sal.predict.MOST_PIXELS", 1300)
     for number in range(7):
         photo(tmp_path / "in" / f"{number}.png")
     sizes: list[int] = []
     done(planned([tmp_path / "in"], tmp_path / "out"), Red(calls=(sizes,)), MAPS, quiet=True)
-    assert sizes == [2, 2, 2, 1]
+    assert max(sizes) == 2
+    assert sum(sizes) == 7
 
 
 def test_a_photo_through_a_pipe(tmp_path: Path, trained: Path) -> None:

@@ -16,6 +16,7 @@ from act2sal.evaluation import MASK_THRESHOLD, score_prob
 from act2sal.images import ImageError, SaliencyMethod, read_photo
 from act2sal.mask_files import MaskReader, refuse_turned
 from act2sal.photo_search import AUTO, Search
+from act2sal.pixel_budget import held
 from act2sal.predict import Outcome
 
 logger = logging.getLogger("act2sal")
@@ -40,6 +41,10 @@ class Comparison:
         Raises:
             ImageError: the photo or its mask cannot be read.
         """
+        with held(photo.path):
+            return self._row(photo)
+
+    def _row(self, photo: Photo) -> list[Cell]:
         pixels = read_photo(photo.path)
         name = photo.relative.with_suffix("").as_posix()
         mask_file = self.masks.get(name) if self.masks is not None else None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from act2sal import cores
 from act2sal.errors import InputError
 from act2sal.images import ImageError, naming, read_photo, resize_photo, write_atomic
+from act2sal.pixel_budget import held
 from act2sal.progress import Advance, bar
 
 SUFFIXES = frozenset(
@@ -323,10 +324,11 @@ def _fill(
 
     def load(photo: Photo) -> tuple[NDArray[np.uint8], list[int]] | ImageError:
         try:
-            whole = read_photo(photo.path)
+            with held(photo.path):
+                whole = read_photo(photo.path)
+                return resize_photo(whole, (index.size, index.size)), list(whole.shape[:2])
         except ImageError as error:
             return error
-        return resize_photo(whole, (index.size, index.size)), list(whole.shape[:2])
 
     every = max(_WINDOW, len(photos) // _CHECKPOINTS)
     unsaved = 0

@@ -24,7 +24,8 @@ SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 """Those that Pillow reads by itself; HEIC comes by the extra `heic`."""
 
-MAX_PIXELS = 178_956_970  # where Pillow itself takes a file for a decompression bomb
+MAX_PIXELS = 250_000_000
+"""Of the largest photo that is read, unless `limit_pixels` says another number; a file can claim any."""
 
 TEMPORARY = ".tmp-"
 """How the names of files that are being written begin; a process that was killed leaves them."""
@@ -39,6 +40,7 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_largest = MAX_PIXELS
 _WARNING_LOCK = threading.Lock()
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -62,7 +64,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     deep values from their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile
     in the file; of an animation the first frame counts. Safe to call from several threads.
 
-    Raises ImageError: missing, empty, truncated, no image, or more than `MAX_PIXELS` pixels.
+    Raises ImageError: missing, empty, truncated, no image, or more pixels than `limit_pixels` allows.
     """
     return decoded(path, lambda image, png: _to_rgb(image, png=png))
 
@@ -95,8 +97,8 @@ def decoded(path: Path, work: Callable[[Image.Image, bool], Value]) -> Value:
         if path.stat().st_size == 0:
             raise ImageError(path, "the file is empty")
         with open_image(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(path, _too_large())
+            if image.width * image.height > _largest:
+                raise ImageError(path, _too_large(image.size))
             return work(_upright(image), image.format == "PNG")
     except (FileError, InputError):
         raise
@@ -199,6 +201,7 @@ def open_image(path: Path) -> Image.Image:
     """
     with without_warnings():
         Image.init()  # registers every format; Pillow does so by itself only when `formats` is left out
+        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `decoded` has a limit of its own
         try:
             return Image.open(path, formats=FORMATS)
         except UnidentifiedImageError:
@@ -206,6 +209,8 @@ def open_image(path: Path) -> Image.Image:
                 raise
             _register_heif(path)
             return Image.open(path, formats=["HEIF"])
+        finally:
+            Image.MAX_IMAGE_PIXELS = theirs
 
 
 def _is_heif(path: Path) -> bool:
@@ -266,19 +271,49 @@ def _scale_deep(values: NDArray[np.float64], *, sixteen_bit: bool) -> NDArray[np
     return np.repeat(gray[..., None], 3, axis=2)
 
 
-def _too_large() -> str:
-    return f"more than {MAX_PIXELS // 10**6} megapixels (a decompression bomb?)"
+def limit_pixels(most: int) -> None:
+    """Set how many pixels the largest photo that this process reads may have.
+
+    Raises InputError: less than 1.
+    """
+    if most < 1:
+        raise InputError(f"--max-pixels is at least 1, not {most}")
+    global _largest
+    _largest = most
+
+
+def pixels_in(path: Path) -> int:
+    """Pixels that the file of a photo claims; 0 where it cannot be read, or is too large to be."""
+    try:
+        with open_image(path) as image:
+            pixels = image.width * image.height
+    except Exception:  # Pillow raises errors of many types; `read_photo` is who says what is wrong
+        return 0
+    return pixels if pixels <= _largest else 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, OpenCV or PyTorch says so."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, cv2.error) and error.code == cv2.Error.STS_NO_MEM)
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _too_large(size: tuple[int, int]) -> str:
+    width, height = size
+    return (
+        f"{width}x{height} are more than {_largest} pixels; is it a decompression bomb? "
+        f"--max-pixels {width * height} reads it"
+    )
 
 
 def reason_of(error: Exception) -> str:
     """One line for the user out of what reading or decoding raised."""
-    if isinstance(error, Image.DecompressionBombError):
-        return _too_large()
     if isinstance(error, UnidentifiedImageError):
         return "not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC), or damaged at its beginning"
-    if isinstance(error, MemoryError) or (
-        isinstance(error, cv2.error) and error.code == cv2.Error.STS_NO_MEM
-    ):
+    if is_out_of_memory(error):
         return "too little memory for this photo"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]

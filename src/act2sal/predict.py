@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from act2sal import cores, progress
 from act2sal.detect import BATCH, NO_CONFIDENCE, Detector
 from act2sal.errors import InputError
-from act2sal.images import ImageError, Opacity, SaliencyMethod, read_with_opacity, resize_photo
+from act2sal.images import ImageError, Opacity, SaliencyMethod, pixels_in, read_with_opacity, resize_photo
 from act2sal.origin import LABEL_FREE
 from act2sal.photo_search import Remarks
+from act2sal.pixel_budget import MOST_PIXELS, naming_lack
 from act2sal.planning import Task, planned
 from act2sal.rendering import MAPS, Record, Rendering
-
-MOST_PIXELS = 64_000_000
-"""Of photos that are held at once: what is decoded ahead of the network stays below it, but for a single photo."""
 
 logger = logging.getLogger("act2sal")
 
@@ -243,6 +241,7 @@ def _done(
 ) -> Outcome:
     outcome = Outcome()
     writes: deque[tuple[Task, Future[Record]]] = deque()
+    budget = _Ahead(tasks)
 
     def fail(line: str) -> None:
         logger.warning("%s", line)
@@ -251,7 +250,10 @@ def _done(
 
     def settle(task: Task, write: "Future[Record]") -> None:
         try:
-            on_record(write.result())
+            with naming_lack(task.photo.path):
+                on_record(write.result())
+        except ImageError as error:
+            fail(str(error))
         except OSError as error:
             fail(f"{task.targets[0]}: {error.strerror or error}")
         except InputError as error:
@@ -259,20 +261,28 @@ def _done(
         else:
             outcome.written += 1
             advance()
+        budget.drop(task)
+
+    def settle_first() -> bool:
+        if writes:
+            settle(*writes[0])
+            writes.popleft()
+        return bool(writes)
+
+    def fail_read(task: Task, line: str) -> None:
+        fail(line)
+        budget.drop(task)
 
     with progress.bar("predict", total=len(tasks), quiet=quiet) as advance:
         try:
-            for batch in _batches(tasks, maker.side, pool, fail):
-                found = maker([decoded for _, decoded in batch], pool)
-                for (task, decoded), one in zip(batch, found, strict=True):
+            for batch in _batches(budget, maker.side, pool, fail_read, settle_first):
+                for task, decoded, one in _found(maker, batch, pool, fail_read):
                     arguments = (task, decoded.photo, one.prob, one.confidence, decoded.opacity)
                     writes.append((task, pool.submit(rendering.write, *arguments)))
                 while len(writes) > 2 * BATCH:
-                    settle(*writes[0])
-                    writes.popleft()
-            while writes:
-                settle(*writes[0])
-                writes.popleft()
+                    settle_first()
+            while settle_first():
+                pass
         except KeyboardInterrupt as error:
             pool.shutdown(cancel_futures=True)
             for task, write in writes:
@@ -282,32 +292,89 @@ def _done(
     return outcome
 
 
+class _Ahead:
+    """Photos that are still to be decoded, in order, and the pixels of those that are held."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._waiting = deque(tasks)
+        self._held: dict[Path, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def take(self) -> Task | None:
+        """The next photo, which counts as held from now on, if it fits or nothing else is held."""
+        path = self._waiting[0].photo.path
+        pixels, held = pixels_in(path), sum(self._held.values())
+        if held and held + pixels > MOST_PIXELS:
+            return None
+        self._held[path] = self._held.get(path, 0) + pixels
+        return self._waiting.popleft()
+
+    def drop(self, task: Task) -> None:
+        """The photo is done."""
+        self._held.pop(task.photo.path, None)
+
+
 def _batches(
-    tasks: Sequence[Task], side: int | None, pool: ThreadPoolExecutor, fail: Callable[[str], None]
+    budget: _Ahead,
+    side: int | None,
+    pool: ThreadPoolExecutor,
+    fail: Callable[[Task, str], None],
+    settle_first: Callable[[], bool],
 ) -> Iterator[list[tuple[Task, Decoded]]]:
-    """The readable photos in batches, decoded ahead; `fail` is called with one line for each that cannot be read."""
-    waiting = iter(tasks)
-    first = [task for _, task in zip(range(BATCH), waiting, strict=False)]
-    ahead = deque((task, pool.submit(_decoded, task, side)) for task in first)
+    """The readable photos in batches, decoded ahead as far as they fit.
+
+    `fail` is called with one line for each that cannot be read, `settle_first` waits for what is being written.
+    """
+    ahead: deque[tuple[Task, Future[Decoded]]] = deque()
     batch: list[tuple[Task, Decoded]] = []
-    held = 0
-    while ahead:
+    while budget or ahead:
+        while budget and len(ahead) < BATCH and (task := budget.take()) is not None:
+            ahead.append((task, pool.submit(_decoded, task, side)))
+        if not ahead:  # the next one does not fit beside what is held
+            if batch:
+                yield batch
+                batch = []
+            else:
+                settle_first()
+            continue
         task, begun = ahead.popleft()
         try:
-            decoded = begun.result()
+            batch.append((task, begun.result()))
         except ImageError as error:
-            fail(str(error))
-        else:
-            batch.append((task, decoded))
-            held += decoded.photo.shape[0] * decoded.photo.shape[1]
-        following = next(waiting, None)
-        if following is not None:
-            ahead.append((following, pool.submit(_decoded, following, side)))
-        if batch and (len(batch) == BATCH or held > MOST_PIXELS or not ahead):
+            fail(task, str(error))
+        del begun
+        if batch and (len(batch) == BATCH or not (ahead or budget)):
             yield batch
-            batch, held = [], 0
+            batch = []
+    if batch:
+        yield batch
+
+
+def _found(
+    maker: MapMaker,
+    batch: Sequence[tuple[Task, Decoded]],
+    pool: ThreadPoolExecutor,
+    fail: Callable[[Task, str], None],
+) -> Iterator[tuple[Task, Decoded, Found]]:
+    """The maps of a batch; where memory is short, one after the other, and those that do not fit are named."""
+    task = batch[0][0]
+    try:
+        with naming_lack(task.photo.path):
+            found = maker([decoded for _, decoded in batch], pool)
+    except ImageError as error:
+        if len(batch) == 1:
+            fail(task, str(error))
+            return
+        for one in batch:
+            yield from _found(maker, [one], pool, fail)
+        return
+    for (task, decoded), one_found in zip(batch, found, strict=True):
+        yield task, decoded, one_found
 
 
 def _decoded(task: Task, side: int | None) -> Decoded:
-    photo, opacity = read_with_opacity(task.photo.path)
-    return replace(Decoded.of(photo, side), opacity=opacity)
+    with naming_lack(task.photo.path):
+        photo, opacity = read_with_opacity(task.photo.path)
+        return replace(Decoded.of(photo, side), opacity=opacity)

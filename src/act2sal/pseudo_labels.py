@@ -16,6 +16,7 @@ from act2sal.config import LabelConfig, Threshold
 from act2sal.crf import mean_field, median_filter, unary_from_labels, unary_from_prob
 from act2sal.images import ImageError, gray_png, read_photo, resize_map
 from act2sal.origin import Origin, marked_png, write_result
+from act2sal.pixel_budget import held
 from act2sal.stopwatch import OFF, PartTimer, Stopwatch
 
 logger = logging.getLogger("act2sal")
@@ -181,13 +182,14 @@ def _write_label(
     index: int,
 ) -> ImageError | None:
     try:
-        with part("decode"):
-            photo = read_photo(photos[index])
-        with part("encoder"):  # of cues that are computed when they are asked for
-            cue = np.asarray(logits[index])
+        with held(photos[index]):
+            with part("decode"):
+                photo = read_photo(photos[index])
+            with part("encoder"):  # of cues that are computed when they are asked for
+                cue = np.asarray(logits[index])
+            with part("CRF"):
+                pixels = gray_png(label_from_logits(photo, cue, config, fitted=fitted))
+                write_result(targets[index], marked_png(pixels, origin))
     except ImageError as error:
         return error
-    with part("CRF"):
-        pixels = gray_png(label_from_logits(photo, cue, config, fitted=fitted))
-        write_result(targets[index], marked_png(pixels, origin))
     return None

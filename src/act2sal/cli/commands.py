@@ -27,6 +27,7 @@ from act2sal.cli.parsing import parsed
 from act2sal.config import PRESETS, TrainConfig, load_toml
 from act2sal.errors import InputError
 from act2sal.gpu import refuse_missing
+from act2sal.images import limit_pixels
 from act2sal.limits import broken_number
 
 Options = TypeVar("Options")
@@ -39,6 +40,7 @@ def train_command(arguments: Sequence[str]) -> int:
     refuse_contradictions("train", arguments, options)
     refuse_outputs("train", options)
     refuse_missing(options.options.device, options.options.devices)
+    limit_pixels(options.max_pixels)
     from act2sal import parallel
     from act2sal.pipeline import train
 
@@ -59,6 +61,7 @@ def train_command(arguments: Sequence[str]) -> int:
 def label_command(arguments: Sequence[str]) -> int:
     """`act2sal label`."""
     options = _parse(LabelOptions, arguments, "label")
+    limit_pixels(options.max_pixels)
     from act2sal.labelling import label
 
     config = TrainConfig(
@@ -89,6 +92,7 @@ def label_command(arguments: Sequence[str]) -> int:
 def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
+    limit_pixels(options.max_pixels)
     from act2sal import prediction
 
     rendering = prediction.rendering_of(
@@ -136,6 +140,7 @@ def predict_command(arguments: Sequence[str]) -> int:
 def compare_command(arguments: Sequence[str]) -> int:
     """`act2sal compare`."""
     options = _parse(CompareOptions, arguments, "compare")
+    limit_pixels(options.max_pixels)
     from act2sal import classical
     from act2sal.comparison import compare
     from act2sal.detect import Detector
@@ -167,6 +172,7 @@ def compare_command(arguments: Sequence[str]) -> int:
 def evaluate_command(arguments: Sequence[str]) -> int:
     """`act2sal evaluate`."""
     options = _parse(EvaluateOptions, arguments, "evaluate")
+    limit_pixels(options.max_pixels)
     from act2sal import scoring
 
     maps, masks = _what_to_score(options)

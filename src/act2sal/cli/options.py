@@ -16,6 +16,7 @@ from act2sal.config import (
     Stage1Config,
     TrainConfig,
 )
+from act2sal.images import MAX_PIXELS
 
 Method = Literal["a2s", "dsr", "mc", "rbd", "hs"]
 Exclude = Annotated[str, tyro.conf.arg(metavar="auto|none|NAME,...")]
@@ -48,6 +49,8 @@ class TrainOptions:
     profile: bool = False
     """Measure where the time goes (decode, encoder, heads, backward, optimiser, CRF, waiting), for log, report and
     profile.json. On a GPU this takes time itself, as it waits for every part to end."""
+    max_pixels: int = MAX_PIXELS
+    """Of the largest photo that is read; others are named and left out."""
     quiet: bool = False
     """No progress bars."""
 
@@ -89,6 +92,8 @@ class LabelOptions:
     """Pseudo labels."""
     overwrite: bool = False
     """Write labels anew that are there already."""
+    max_pixels: int = MAX_PIXELS
+    """Of the largest photo that is read; others are named and left out."""
     quiet: bool = False
     """No progress bars."""
 
@@ -148,6 +153,8 @@ class PredictOptions:
     watch: bool = False
     """Go on with photos and videos that arrive in the folders, which can be empty, until Ctrl-C or SIGTERM; implies
     --skip-existing."""
+    max_pixels: int = MAX_PIXELS
+    """Of the largest photo that is read; others are named and left out."""
     quiet: bool = False
     """No progress bar."""
 
@@ -181,6 +188,8 @@ class CompareOptions:
     """Threads of every pool, at most one per core that this process may use; 0: one per core."""
     overwrite: bool = False
     """Replace FILE.png if it is there already."""
+    max_pixels: int = MAX_PIXELS
+    """Of the largest photo that is read; others are named and left out."""
     quiet: bool = False
     """No progress bar."""
 
@@ -221,6 +230,8 @@ class EvaluateOptions:
     """Folder of the photos for --worst."""
     workers: int = 0
     """Threads of every pool, at most one per core that this process may use; 0: one per core."""
+    max_pixels: int = MAX_PIXELS
+    """Of the largest photo that is read; others are named and left out."""
     quiet: bool = False
     """No progress bar."""
 

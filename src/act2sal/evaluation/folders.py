@@ -16,6 +16,7 @@ from act2sal.evaluation.scores import Counts, ImageRow, Scores
 from act2sal.images import ImageError
 from act2sal.mask_files import MaskReader, read_map, refuse_turned
 from act2sal.origin import origin_of
+from act2sal.pixel_budget import held
 
 _AHEAD = 8  # pairs in work per thread
 
@@ -174,9 +175,14 @@ def _scored(files: Collection[tuple[Path, Path]], workers: int) -> Iterator[Imag
 
 def _score_files(masks: MaskReader, map_file: Path, mask_file: Path) -> ImageScores | str:
     try:
-        pixels, grey = read_map(map_file), masks.read(mask_file)
+        with held(map_file, mask_file):
+            return _score_read(masks, map_file, mask_file)
     except ImageError as error:
         return str(error)
+
+
+def _score_read(masks: MaskReader, map_file: Path, mask_file: Path) -> ImageScores:
+    pixels, grey = read_map(map_file), masks.read(mask_file)
     refuse_turned(map_file, pixels.shape, mask_file, grey.shape)
     low, high = int(grey.min()), int(grey.max())
     graded = bool(((grey != low) & (grey != high)).any())
