@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format recipe benchmark clean
+.PHONY: help demo test check format recipe benchmark mutants clean
 
 help:
 	@echo "make demo       train and predict on bundled material (about 6 minutes on 2 cores), then see demo/run/report.html"
@@ -13,6 +13,7 @@ help:
 	@echo "make check      ruff and mypy"
 	@echo "make recipe     NAME=... DATA=... [WEIGHTS=...] [SEED=0]: re-run a recipe and write recipes/results/"
 	@echo "make benchmark  NAME=... ARGS=...: a benchmark of benchmarks/, each says what it needs"
+	@echo "make mutants    small changes to losses and detector that the tests should notice (10 minutes)"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,5 +43,10 @@ benchmark: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
+mutants: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[mutants]"
+	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python -m mutmut run --max-children 1
+	$(BIN)/python tests/mutants/summary.py > tests/mutants/result.json
+
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist mutants
