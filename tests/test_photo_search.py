@@ -383,7 +383,7 @@ def closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.scandir", guarded)
 
 
-@pytest.mark.parametrize("command", ["predict", "compare", "label"])
+@pytest.mark.parametrize("command", ["predict", "compare", "compare-masks", "label", "export"])
 def test_a_folder_that_may_not_be_entered_gives_status_1(
     command: str,
     trained: Path,
@@ -392,15 +392,28 @@ def test_a_folder_that_may_not_be_entered_gives_status_1(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shutil.copytree(scenes / "photos", tmp_path / "in")
+    shutil.copytree(scenes / ("masks" if command == "compare-masks" else "photos"), tmp_path / "in")
     (tmp_path / "in" / "closed").mkdir()
     closed(tmp_path / "in" / "closed", monkeypatch)
     how = {
         "predict": ["--out", str(tmp_path / "out"), "--method", "rbd"],
         "compare": ["--out", str(tmp_path / "out.png"), "--methods", "rbd"],
+        "compare-masks": [
+            *("--masks", str(tmp_path / "in"), "--out", str(tmp_path / "out.png"), "--methods", "rbd"),
+        ],
+        "export": [
+            "--photos",
+            str(tmp_path / "in"),
+            "--model",
+            str(trained),
+            "--out",
+            str(tmp_path / "m.onnx"),
+        ],
         "label": ["--out", str(tmp_path / "out"), "--run", str(trained)],
     }
-    assert main([command, str(tmp_path / "in"), *how[command], "--quiet"]) == 1
+    inputs = {"export": [], "compare-masks": [str(scenes / "photos"), "--quiet"]}
+    words = inputs.get(command, [str(tmp_path / "in"), "--quiet"])
+    assert main([command.partition("-")[0], *words, *how[command]]) == 1
     assert caplog.text.count("closed: permission denied") == 1
 
 

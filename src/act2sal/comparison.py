@@ -15,7 +15,7 @@ from act2sal.datasets import DatasetError, Photo, find_photos
 from act2sal.evaluation import MASK_THRESHOLD, score_prob
 from act2sal.images import ImageError, SaliencyMethod, read_photo
 from act2sal.mask_files import MaskReader, refuse_turned
-from act2sal.photo_search import AUTO, Search
+from act2sal.photo_search import AUTO, Remarks, Search
 from act2sal.pixel_budget import held
 from act2sal.predict import Outcome
 
@@ -92,7 +92,7 @@ def compare(
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
     search = Search(outside=out, exclude=exclude, limit=limit)
     photos = search.photos(inputs)
-    named = None if masks is None else _by_name(masks)
+    named = None if masks is None else _by_name(masks, search.remarks)
     comparison = Comparison(methods, named, MaskReader.of((named or {}).values()))
     rows: list[list[Cell]] = []
     failures = list(search.remarks.undone)
@@ -113,8 +113,9 @@ def compare(
     return Outcome(len(rows), failures)
 
 
-def _by_name(masks: Path) -> dict[str, Path]:
-    return {mask.relative.with_suffix("").as_posix(): mask.path for mask in find_photos(masks)}
+def _by_name(masks: Path, remarks: Remarks) -> dict[str, Path]:
+    found = find_photos(masks, unreadable=remarks.closed)
+    return {mask.relative.with_suffix("").as_posix(): mask.path for mask in found}
 
 
 def _map_cell(prob: NDArray[np.float32], mask: NDArray[np.uint8] | None) -> Cell:

@@ -29,7 +29,7 @@ from act2sal.images import read_photo, resize_photo, write_atomic
 from act2sal.limits import LARGEST_SIZE, SMALLEST_SIZE
 from act2sal.model_files import model_file
 from act2sal.onnx_network import FORMAT, OnnxNetwork
-from act2sal.photo_search import Search
+from act2sal.photo_search import Remarks, Search
 from act2sal.scenes import render_scene
 from act2sal.torch_network import TorchNetwork
 
@@ -62,12 +62,16 @@ class ExportError(InputError):
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: bytes, and how far its maps are from PyTorch's on so many photos."""
+    """What was written: bytes, and how far its maps are from PyTorch's on so many photos.
+
+    undone: one line for each part of the folder of photos that cannot be had.
+    """
 
     bytes: int
     photos: int
     largest_difference: float
     mean_difference: float
+    undone: list[str]
 
 
 def export(
@@ -110,7 +114,8 @@ def export(
         raise CheckpointError(f"{path} is an ONNX file already")
     reference = TorchNetwork.load(path, device="cpu")
     side = size if isinstance(size, int) else reference.size
-    real = _real_photos(photos, None if size == "dynamic" else side)
+    remarks = Remarks()
+    real = _real_photos(photos, remarks, None if size == "dynamic" else side)
     traced = _traced(load_detector(path), side, dynamic=size == "dynamic")
     if int8:
         traced = _quantised(traced, [resize_photo(photo, (side, side)) for photo in real[::2]])
@@ -126,7 +131,7 @@ def export(
             f"the maps of the ONNX file are {kind} {found:.3g} from PyTorch's; allowed is {limit:g}"
         )
     write_atomic(out, content)
-    return Exported(len(content), len(compared), largest, mean)
+    return Exported(len(content), len(compared), largest, mean, remarks.undone)
 
 
 class _Squares(nn.Module):
@@ -267,11 +272,11 @@ def _content(model: "ModelProto", metadata: dict[str, str]) -> bytes:
     return model.SerializeToString()
 
 
-def _real_photos(folder: Path | None, side: int | None) -> list[NDArray[np.uint8]]:
+def _real_photos(folder: Path | None, remarks: Remarks, side: int | None) -> list[NDArray[np.uint8]]:
     """Photos of the folder, every n-th, as squares; with `side` None at their own size."""
     if folder is None:
         return []
-    found = Search().photos([folder])
+    found = Search(remarks=remarks).photos([folder])
     pixels = (read_photo(photo.path) for photo in found[:: max(1, len(found) // PHOTOS)][:PHOTOS])
     return [photo if side is None else resize_photo(photo, (side, side)) for photo in pixels]
 

@@ -69,6 +69,10 @@ class Remarks:
             self.undone.append(line)
             logger.warning("%s", line)
 
+    def closed(self, error: OSError) -> None:
+        """Tell that a folder may not be entered."""
+        self.fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+
 
 class SilentRemarks(Remarks):
     """Kept, and not told."""
@@ -170,11 +174,8 @@ class Search:
             runs.append(folder)
             return True
 
-        def unreadable(error: OSError) -> None:
-            self.remarks.fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
-
         known = self.suffixes | OTHER_PICTURES | OTHER_VIDEOS | HEIC
-        files = known_files(root, known, unreadable=unreadable, skipped=is_run)
+        files = known_files(root, known, unreadable=self.remarks.closed, skipped=is_run)
         if runs:
             self._leave_out(f"runs {root}", f"{_counted(len(runs), 'run')} of act2sal", runs)
         if self.outside is not None and root.resolve() in self.outside.resolve().parents:

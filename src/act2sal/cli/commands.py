@@ -221,7 +221,7 @@ def export_command(arguments: Sequence[str]) -> int:
         f"{options.out}: {done.bytes / 1e6:.1f} MB; on {done.photos} photos at most {done.largest_difference:.2g}, "
         f"on average {done.mean_difference:.2g} from the maps of PyTorch"
     )
-    return OK
+    return SOME_FAILED if done.undone else OK
 
 
 def convert_command(arguments: Sequence[str]) -> int:
