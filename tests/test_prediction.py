@@ -446,6 +446,18 @@ def test_records_of_earlier_runs_are_kept_with_skip_existing(tmp_path: Path) -> 
     assert len(json.loads(file.read_text())) == 1
 
 
+def test_records_are_saved_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "SAVE_EVERY", 0.0)
+    for number in range(40):
+        photo(tmp_path / "in" / f"{number:02d}.png")
+    file = tmp_path / "r.json"
+    one = Job(Red(stop_at=4, calls=([],)), MAPS, tmp_path / "out", json=file, quiet=True)
+    with pytest.raises(Interrupted):
+        one.run([str(tmp_path / "in")])
+    saved = [record["files"][0] for record in json.loads(file.read_text())]  # nobody called save()
+    assert sorted(saved) == sorted(map(str, (tmp_path / "out").iterdir()))
+
+
 @pytest.mark.parametrize("content", [b"no json", b"{}", b'[{"name": 1}]', b"[1]"])
 def test_a_file_of_something_else_is_not_replaced_by_records(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "r.json").write_bytes(content)

@@ -454,6 +454,14 @@ def test_a_video_does_not_replace_itself(tmp_path: Path) -> None:
         predict_video(source, tmp_path / "." / "clip.mp4", same, overwrite=True, quiet=True)
 
 
+def test_a_folder_in_the_place_of_the_result_is_seen_before_the_work(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").mkdir()
+    with pytest.raises(VideoError, match=r"out\.mp4 is a folder"):
+        predict_video(
+            clip, tmp_path / "out.mp4", lambda frame: pytest.fail("too late"), overwrite=True, quiet=True
+        )
+
+
 @pytest.mark.parametrize("name", ["out.avi", "out.gif", "out"])
 def test_containers_that_are_not_written(clip: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(VideoError, match=r"a video is written as \.mp4, \.mov, \.mkv, \.webm"):

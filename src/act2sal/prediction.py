@@ -3,6 +3,7 @@
 import glob
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,9 @@ PIPE = "-"
 
 MOST_SMOOTH = 15
 """Frames on either side: twice as many are held at once."""
+
+SAVE_EVERY = 30.0
+"""Seconds after which the records so far are saved."""
 
 logger = logging.getLogger("act2sal")
 
@@ -130,6 +134,7 @@ class Job:
             raise InputError(f"--smooth is in 0..{MOST_SMOOTH}, not {self.smooth}")
         earlier = [] if self.json is None else read_records(self.json)
         self._earlier = earlier if self.skip_existing else []
+        self._saved = time.monotonic()
 
     def run(self, inputs: Sequence[str]) -> Outcome:
         """Do all photos and videos of the inputs.
@@ -202,6 +207,14 @@ class Job:
         if self.json is not None:
             write_records(self.json, self._earlier, self.records)
 
+    def _note(self, record: Record | FilmRecord) -> None:
+        """Keep a record; now and then all are saved, for the case that the process is killed."""
+        self.records.append(record)
+        if time.monotonic() - self._saved > SAVE_EVERY:
+            self._saved = time.monotonic()
+            with suppress(OSError):  # the last time will tell
+                self.save()
+
     def _plan(self, inputs: Sequence[str], *, watching: bool = False) -> list[Task]:
         return planned_with_videos(
             inputs,
@@ -232,7 +245,7 @@ class Job:
             self.rendering,
             workers=self.workers,
             quiet=self.quiet,
-            on_record=self.records.append,
+            on_record=self._note,
         )
 
     def _videos(self, tasks: Sequence[Task], outcome: Outcome) -> None:
@@ -254,7 +267,7 @@ class Job:
         """Each is done, or named."""
         for task in tasks:
             try:
-                self.records.append(work(task))
+                self._note(work(task))
                 outcome.written += 1
             except (VideoError, ImageError) as error:
                 outcome.failures.append(str(error))

@@ -183,6 +183,8 @@ def _refuse_target(source: Path, out: Path, *, alpha: bool, overwrite: bool) -> 
         raise VideoError(f"{out} is the video itself and would be replaced; write to another file")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+    if out.is_dir():
+        raise VideoError(f"{out} is a folder, and a video is to be written")
 
 
 def _frames(
