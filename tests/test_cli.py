@@ -1,6 +1,7 @@
 """The command line: options that arrive, exit statuses, one line for every error, going on after Ctrl-C and kill."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -402,3 +403,29 @@ def test_a_damaged_photo_is_named_on_stderr_and_the_others_are_done(
     assert done.stdout.startswith("5 done, in ")
     assert {path.stem for path in (tmp_path / "maps").iterdir()} == {f"scene000{n}" for n in (0, 1, 2, 3, 5)}
     assert read_photo(tmp_path / "maps" / "scene0000.png").shape == (72, 96, 3)
+
+
+def test_names_that_are_no_utf8_and_escape_codes_in_names(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    try:
+        for number, name in enumerate((b"bad\xff.jpg", b"red\x1b[31m.jpg", b"two\nlines.jpg")):
+            shutil.copy(scenes / "photos" / f"scene000{number}.jpg", photos / os.fsdecode(name))
+    except OSError:
+        pytest.skip("this system has no such names")
+    (photos / "broken\x1b[2J.jpg").write_bytes(b"x")
+    few = ["--stage1.rounds", "0", "--stage2.epochs", "1", "--quiet"]
+    assert status("train", photos, "--out", tmp_path / "run", *tiny_arguments(), *few) == 1
+    assert status("predict", photos, "--out", tmp_path / "maps", "--method", "rbd", "--quiet") == 1
+    assert len(list((tmp_path / "maps").iterdir())) == 3
+    scores = tmp_path / "scores.csv"
+    assert status("evaluate", tmp_path / "maps", tmp_path / "maps", "--csv", scores, "--quiet") == 0
+    assert b"bad\xff" in scores.read_bytes()
+
+
+def test_a_pipe_that_is_closed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert status("predict", "-", "--quiet") == 2
+    assert only_line(capsys) == "act2sal: standard input or standard output is closed"

@@ -371,7 +371,9 @@ def load_toml(path: Path, base: TrainConfig) -> TrainConfig:
     """
     try:
         return from_toml(path.read_text(encoding="utf-8"), base)
-    except (OSError, UnicodeDecodeError, RecursionError, ConfigError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: it is no UTF-8") from error
+    except (OSError, RecursionError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

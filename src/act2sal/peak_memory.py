@@ -16,9 +16,11 @@ def peak_memory() -> dict[str, int]:
     Windows does not tell the first; the second is of the GPU that PyTorch uses by default.
     """
     found: dict[str, int] = {}
-    if sys.platform != "win32":
+    try:
         import resource
-
+    except ImportError:  # Windows
+        pass
+    else:
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found["MiB"] = round(held / MIB if sys.platform == "darwin" else held / 1024)
     if torch.cuda.is_available():

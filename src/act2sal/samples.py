@@ -63,7 +63,8 @@ class Samples:
     def photos(self) -> None:
         """Write the photos and their names."""
         for index, folder in self._folders.items():
-            write_atomic(folder / "name.txt", self.bank.photos[index].relative.as_posix().encode())
+            name = self.bank.photos[index].relative.as_posix()
+            write_atomic(folder / "name.txt", name.encode(errors="replace"))  # it may be no UTF-8
             _write_picture(folder / "photo.jpg", _shrunk(self.bank[index], self._size(index)))
 
     def activations(self, cues: Sequence[NDArray[np.float32]], *, threshold: Threshold = "half") -> None:

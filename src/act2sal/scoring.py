@@ -194,7 +194,7 @@ def write_csv(path: Path, scored: Sequence[Scored]) -> None:
         for row in one.scores.rows:
             values = [f"{value:.6f}" for value in asdict(row.measures).values()]
             writer.writerow([one.job.method, one.job.data_set, row.name, *values])
-    write_atomic(path, text.getvalue().encode())
+    write_atomic(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def write_plots(folder: Path, scored: Sequence[Scored]) -> list[Path]:

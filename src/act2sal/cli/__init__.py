@@ -4,6 +4,7 @@ import difflib
 import io
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from act2sal import cores
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_output()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in given
+    if arguments is None and not (debug or sys.warnoptions):
+        warnings.simplefilter("ignore")  # of libraries, in several lines and about themselves
     given = [word for word in given if word != DEBUG]
     return ended(lambda: _run(given), given[0] if given else "", debug=debug)
 

@@ -119,8 +119,11 @@ def predict_command(arguments: Sequence[str]) -> int:
         smooth=options.smooth,
         format_named=options.format is not None,
     )
-    _tell_device(job.maker.device, quiet=options.quiet)
-    if options.inputs == (prediction.PIPE,):
+    piped = options.inputs == (prediction.PIPE,)
+    if piped and (sys.stdin is None or sys.stdout is None):
+        raise InputError("standard input or standard output is closed")
+    _tell_device(job.maker.device, quiet=options.quiet or piped)
+    if piped:
         to_file = "out" in given_names(arguments)
         made = job.piped(sys.stdin.buffer.read(), options.out if to_file else None)
         job.save()

@@ -59,7 +59,7 @@ class Accumulator:
         needed = [getattr(image.curves, curve) for curve in _NEEDED]
         self._rows.append(np.concatenate([[1.0], measures, *needed]))
         # Without a name, the place in the sequence is the name.
-        key = zlib.crc32(name.encode()) if name else self.images
+        key = zlib.crc32(name.encode(errors="surrogateescape")) if name else self.images
         generator = np.random.default_rng([self.seed, key])
         self._weights.append(generator.poisson(1.0, self.replicates).astype(np.float64))
         if len(self._rows) == _BUFFER:

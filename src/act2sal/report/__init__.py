@@ -45,7 +45,7 @@ def write_report(
         scores=json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {},
         options=to_toml(config),
     )
-    write_atomic(run.report, page(facts).encode())
+    write_atomic(run.report, page(facts).encode(errors="replace"))
     measured = profile(by_stage(facts.rows))
     if measured:
         write_atomic(run.profile, json.dumps(measured, indent=1).encode())
