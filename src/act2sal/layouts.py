@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path, PurePath
 
@@ -62,17 +63,17 @@ class Listed:
     relative: PurePath
     bytes: int
 
-    @property
+    @cached_property
     def stem(self) -> str:
         """The name without suffix, where case does not count."""
         return self.relative.stem.casefold()
 
-    @property
+    @cached_property
     def suffix(self) -> str:
         """In small letters."""
         return self.relative.suffix.lower()
 
-    @property
+    @cached_property
     def base(self) -> str:
         """The stem without what marks a mask: `x` of `x_mask` and of `x_gt_mask`."""
         base = self.stem
@@ -233,14 +234,16 @@ def _in_slight_folders(files: Sequence[Listed]) -> Iterator[Masks]:
 
 def _side_by_side(files: Sequence[Listed]) -> Iterator[dict[PurePath, list[Listed]]]:
     """Of each folder those in it, with all that is below them, and itself with its own files; not of too many."""
-    beside: dict[PurePath, dict[PurePath, list[Listed]]] = defaultdict(lambda: defaultdict(list))
-    for file in files:
-        for parent in file.relative.parents:
-            below = file.relative.relative_to(parent).parts
-            beside[parent][parent / below[0] if len(below) > 1 else parent].append(file)
+    beside: dict[tuple[str, ...], dict[tuple[str, ...], list[Listed]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for folder, group in _by_folder(files).items():
+        parts = folder.parts
+        for depth in range(len(parts) + 1):
+            beside[parts[:depth]][parts[: depth + 1]] += group
     for folders in beside.values():
         if 1 < len(folders) <= MOST_FOLDERS:
-            yield folders
+            yield {PurePath(*parts): group for parts, group in folders.items()}
 
 
 def _twins(one: list[Listed], other: list[Listed], *, alone: bool) -> tuple[list[Listed], bool] | None:
