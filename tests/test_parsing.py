@@ -61,11 +61,15 @@ def test_the_help_of_train_shows_what_a_preset_sets(capsys: pytest.CaptureFixtur
         ("train p --out r --stage1.lr x", "--stage1.lr: 'x' is no number"),
         ("train p --out r --preset best", "--preset: invalid choice: 'best' (choose from"),
         ("train p --out r --config", "--config: expected one argument"),
-        ("predict a.jpg --device gpu", "invalid choice 'gpu' for argument '--device'"),
+        ("predict a.jpg --device gpu", "--device: 'gpu' is none of 'auto', 'cpu', 'cuda', 'mps'; act2sal"),
         (
             "predict",
             "predict has nothing to do; name a photo, a folder or a pattern, or - for standard input",
         ),
+        ("predict a.jpg --workers", "--workers: its value is missing; act2sal predict --help"),
+        ("predict a.jpg -q", "predict has no option -q"),
+        ("predict a.jpg --quiet=yes", "not understood: yes"),
+        ("train p --out r --stage1.milestones 1 x", "--stage1.milestones: '1', 'x' cannot be its value"),
         ("predict --overwrite --kind", "predict has nothing to do"),
         ("predict a.jpg --kind", "--kind needs a kind"),
         ("compare --out s.png", "compare has nothing to do; name a photo, a folder or a pattern"),
@@ -103,6 +107,7 @@ def test_an_empty_argument_is_no_folder(
         ("--kind mask cutout a.jpg b --quiet", "a.jpg b --kind mask cutout --quiet"),
         ("a.jpg --kind color:#fff b.jpg --out o", "a.jpg b.jpg --kind color:#fff --out o"),
         ("--kind image:x.png photos/*.jpg", "photos/*.jpg --kind image:x.png"),
+        ("--kind=mask a.jpg", "a.jpg --kind=mask"),
         ("--kind map -", "- --kind map"),
         ("--kind cutuot --quiet", "--kind cutuot --quiet"),
         ("--stage1.milestones 2 3 a/photos --out r", "a/photos --stage1.milestones 2 3 --out r"),
@@ -125,3 +130,8 @@ def test_the_usual_order_of_words_works(scenes: Path, tmp_path: Path) -> None:
     target = tmp_path / "cutout.png"
     assert main(["predict", "--out", str(target), "--quiet", "--kind", "cutout", photo]) == 0
     assert target.is_file()
+
+
+def test_a_mistyped_kind(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(scenes / "photos"), "--kind", "cutuot"]) == 2
+    assert capsys.readouterr().err.endswith("not 'cutuot'; did you mean cutout?\n")

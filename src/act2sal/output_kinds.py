@@ -1,5 +1,6 @@
 """What can be written of a photo and its saliency: maps, masks, cut-outs, tints, other backgrounds."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +66,10 @@ def parse_kind(text: str) -> Kind:
     for plain in get_args(KindName):
         if plain == name and not colon:
             return Kind(plain)
+    close = difflib.get_close_matches(name, get_args(KindName), n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
     raise InputError(
-        "an output is map, mask, cutout, overlay, blur, color:#rrggbb or image:FILE, not " + repr(text)
+        "an output is map, mask, cutout, overlay, blur, color:#rrggbb or image:FILE, not " + repr(text) + hint
     )
 
 

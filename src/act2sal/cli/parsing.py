@@ -25,6 +25,20 @@ _MISSING = re.compile(r"^│ {5}(\S.*?) +│$", re.MULTILINE)
 MAY_BE_EMPTY = frozenset({"--ending"})
 """Options of which an empty value says something."""
 
+_WORDS = (
+    (r"^Error parsing (\S+): ", r"\1: "),
+    (r"invalid literal for int\(\) with base 10: ('.*?')", r"\1 is no whole number"),
+    (r"could not convert string to float: ('.*?')", r"\1 is no number"),
+    (
+        r"^invalid choice ('.*?') for argument '(.*?)'\. Expected one of \((.*?),?\)\.",
+        r"\2: \1 is none of \3",
+    ),
+    (r"^Missing value for argument '(.*?)'\..*", r"\1: its value is missing"),
+    (r"Could not find valid parse for arguments: \[(.*?)\]", r"\1 cannot be its value"),
+    (r"^Unrecognized options: ", "not understood: "),
+)
+"""Of what the parser says, and what we say."""
+
 
 def parsed(
     kind: type[Options], arguments: Sequence[str], command: str, default: Any = tyro.MISSING_NONPROP
@@ -65,7 +79,7 @@ def inputs_first(arguments: Sequence[str]) -> list[str]:
     takes: Callable[[str], bool] | None = _is_input
     for word in arguments:
         if word.startswith("--"):
-            takes = _SEVERAL.get(word)
+            takes = _SEVERAL.get(word.partition("=")[0])
         elif takes is _is_input or (takes is not None and not takes(word) and _is_input(word)):
             takes = _is_input  # and what follows it too
             inputs.append(word)
@@ -118,7 +132,7 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
 def _wrong(told: str, kind: type, arguments: Sequence[str], command: str, default: Any) -> str:
     """What the parser complains of, without its frame, in our words."""
     known = [name for action in parser_of(kind, default)._actions for name in action.option_strings]
-    names = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    names = [word.partition("=")[0] for word in arguments if re.match("--?[A-Za-z]", word)]
     for name in names:
         if name.replace("_", "-") not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -128,9 +142,9 @@ def _wrong(told: str, kind: type, arguments: Sequence[str], command: str, defaul
     if inner and inner[0].startswith("Missing from"):
         return f"{command} needs {' and '.join(_MISSING.findall(told.partition('│ ──')[0]))}"
     block = one_line(" ".join(_until_rule(inner)))
-    block = re.sub(r"^Error parsing (\S+): ", r"\1: ", block)
-    block = re.sub(r"invalid literal for int\(\) with base 10: ('.*?')", r"\1 is no whole number", block)
-    return re.sub(r"could not convert string to float: ('.*?')", r"\1 is no number", block)
+    for theirs, ours in _WORDS:
+        block = re.sub(theirs, ours, block)
+    return block
 
 
 def _until_rule(lines: Sequence[str]) -> list[str]:
