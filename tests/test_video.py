@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from act2sal import video_sound
+from act2sal import video, video_sound
 from act2sal.cli import main
 from act2sal.errors import MissingPackageError
 from act2sal.origin import Origin, video_origin
@@ -500,8 +500,53 @@ def test_damage_on_the_way_costs_frames_and_not_the_video(
     with av.open(str(source)) as reader:
         fourth = [bytes(packet) for packet in reader.demux(video=0) if packet.size][3]
     source.write_bytes(source.read_bytes().replace(fourth, b"\xff" * len(fourth)))
-    assert 0 < predict_video(source, tmp_path / "out.mp4", same, quiet=True) < FRAMES
-    assert {record.message for record in caplog.records} == {f"{source}: a damaged frame is left out"}
+    written = predict_video(source, tmp_path / "out.mp4", same, quiet=True)
+    assert 0 < written < FRAMES - 1
+    assert [record.message for record in caplog.records] == [
+        f"{source}: {FRAMES - written} damaged frames are left out"
+    ]
+
+
+def test_damaged_times_cost_no_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = video._decoded
+
+    def jumbled(packet: av.Packet) -> list[av.VideoFrame] | None:
+        frames = decode(packet)
+        for frame in frames or []:
+            frame.pts = frame.pts // 100 * 100  # several share one time
+        return frames
+
+    monkeypatch.setattr(video, "_decoded", jumbled)
+    source = make_clip(tmp_path / "clip.mkv", sound=None)
+    assert predict_video(source, tmp_path / "out.mkv", same, quiet=True) == FRAMES
+    times = times_of(tmp_path / "out.mkv")
+    assert len(times) == FRAMES
+    assert times == sorted(set(times))
+
+
+def test_frames_that_change_their_size_are_brought_to_that_of_the_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = [tmp_path / "a.webm", tmp_path / "b.webm"]
+    for part, size in zip(parts, ((48, 64), (96, 128)), strict=True):
+        make_clip(part, size=size, codec="libvpx-vp9", sound=None)
+    joined = tmp_path / "joined.mkv"
+    with av.open(str(joined), "w") as writer:
+        stream = None
+        for number, part in enumerate(parts):
+            with av.open(str(part)) as reader:
+                stream = stream or writer.add_stream_from_template(reader.streams.video[0])
+                for packet in reader.demux(video=0):
+                    if packet.dts is not None:
+                        packet.pts = packet.dts = packet.pts + 1000 * number
+                        packet.stream = stream
+                        writer.mux(packet)
+    assert predict_video(joined, tmp_path / "out.mp4", same, quiet=True) == 2 * FRAMES
+    assert {frame.shape for frame in frames_of(tmp_path / "out.mp4")} == {(48, 64, 3)}
+    assert near(frames_of(tmp_path / "out.mp4")[-1], scene(48, 64))
+    assert [record.message for record in caplog.records] == [
+        f"{joined}: the size of its frames changes; all are brought to that of the first"
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

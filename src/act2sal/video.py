@@ -196,15 +196,27 @@ def _frames(
     times: "deque[VideoFrame]",
 ) -> Iterator[Frame]:
     """The frames; `times` gets them as they were decoded, and the sound goes its way in between."""
+    damaged, last, resized = 0, None, False
     for packet in reader.demux(pictures, *(reader.streams[index] for index in sounds)):
         if packet.stream.index in sounds:
             _put(sounds, packet, source)
             continue
-        for frame in _decoded(packet, source):
+        decoded = _decoded(packet)
+        damaged += decoded is None
+        for frame in decoded or []:
+            if frame.pts is not None and last is not None and frame.pts <= last:
+                frame.pts = last + 1  # times that are damaged would end the new video
+            last = frame.pts if frame.pts is not None else last
+            resized |= (frame.height, frame.width) != (looked.height, looked.width)
             times.append(frame)
             shown = _upright(frame, looked)
             transparent = shown.shape[2] == 4
             yield Frame.of_rgba(shown, frame.time) if transparent else Frame(shown, frame.time)
+    if damaged:
+        what = "a damaged frame is" if damaged == 1 else f"{damaged} damaged frames are"
+        logger.warning("%s: %s left out", source, what)
+    if resized:
+        logger.warning("%s: the size of its frames changes; all are brought to that of the first", source)
 
 
 def _put(sounds: dict[int, Sound], packet: "Packet", source: Path) -> None:
@@ -282,23 +294,18 @@ def _add_pictures(
     return target
 
 
-def _decoded(packet: "Packet", source: Path) -> list["VideoFrame"]:
+def _decoded(packet: "Packet") -> list["VideoFrame"] | None:
+    """None where the packet is damaged."""
     try:
         return packet.decode()
     except require_video().InvalidDataError:
-        logger.warning("%s: a damaged frame is left out", source)
-        return []
+        return None
 
 
 def _upright(frame: "VideoFrame", looked: _Looked) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB, or (H, W, 4) RGBA where the frame holds transparency.
-
-    Raises VideoError: the size of the frames changes on the way.
-    """
+    """(H, W, 3) uint8 RGB, or (H, W, 4) RGBA where the frame holds transparency; of the size of the first one."""
     if (frame.height, frame.width) != (looked.height, looked.width):
-        raise VideoError(
-            f"the frames change from {looked.width} x {looked.height} to {frame.width} x {frame.height}"
-        )
+        frame = frame.reformat(looked.width, looked.height)
     clear = len(frame.format.components) in (2, 4)  # grey or colours, and alpha
     return np.ascontiguousarray(
         np.rot90(frame.to_ndarray(format="rgba" if clear else "rgb24"), looked.quarter_turns)
