@@ -23,6 +23,7 @@ def test_help_is_in_plain_words(command: str, capsys: pytest.CaptureFixture[str]
     for word in ("STR", "INT", "FLOAT", "None", "MISSING", "False", "True", "(default: )"):
         assert not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", shown), word
     assert "[[" not in shown
+    assert re.search(r"^  --debug +Say also where", shown, re.MULTILINE)
     assert max(map(len, shown.splitlines())) <= 100
 
 

@@ -14,6 +14,7 @@ from act2sal.errors import FileError, InputError, LostProcessError, MissingPacka
 OK, SOME_FAILED, WRONG_USAGE = 0, 1, 2
 
 DEBUG = "--debug"
+DEBUG_TEXT = "Say also where in the program an error arose that ends the command."
 
 TRAINING_PACKAGES = frozenset(
     {"filelock", "lightning_fabric", "safetensors", "tensorboard", "timm", "torch", "torchvision"}

@@ -11,6 +11,8 @@ from typing import Any
 
 import tyro
 
+from act2sal.cli.ending import DEBUG, DEBUG_TEXT
+
 _WIDEST = 100
 _INDENT = 26
 """Columns in front of the texts of options."""
@@ -33,6 +35,8 @@ def help_of(kind: type, command: str, default: Any) -> str:
     parts = [" ".join(["usage: act2sal", command, "[OPTIONS]", *positional]), _described(kind, width)]
     for group in parser._action_groups:
         rows = [_row(action, width) for action in group._group_actions]
+        if rows and group.title == "options":
+            rows += [_laid_row(f"  {DEBUG}", DEBUG_TEXT, width)]
         if rows:
             about = [textwrap.fill(group.description, width)] if group.description else []
             parts.append("\n".join([f"{group.title}:", *about, *rows]))
@@ -61,8 +65,11 @@ def _laid_out(paragraph: str, width: int) -> str:
 def _row(action: Action, width: int) -> str:
     """An option, its value, its text and its default."""
     head = "  " + " ".join(filter(None, [", ".join(action.option_strings), _value(action)]))
-    rest = width - _INDENT
-    lines = textwrap.wrap(in_plain_words(action.help or ""), rest, break_on_hyphens=False)
+    return _laid_row(head, in_plain_words(action.help or ""), width)
+
+
+def _laid_row(head: str, text: str, width: int) -> str:
+    lines = textwrap.wrap(text, width - _INDENT, break_on_hyphens=False)
     if len(head) >= _INDENT:
         return "\n".join([head, *(" " * _INDENT + line for line in lines)])
     first, *others = lines or [""]
