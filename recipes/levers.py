@@ -48,6 +48,7 @@ MOBILE = replace(FIRST, encoder="mobilenetv2", use_e3=True)
 TWO_SIZES: dict[str, Any] = {"scale_consistency": 1.0, "second_sizes": (-64, 64)}
 FALLING: dict[str, Any] = {"distance": "falling"}
 DECIDED: dict[str, Any] = {"distance": "falling", "curriculum": True}
+WEAK: dict[str, Any] = {"texture": 0.005}
 LONGER: dict[str, Any] = {"epochs": 10, "milestones": (6, 8)}
 ROUNDS: dict[str, Any] = {"rounds": 2}
 FIRST_FITS: dict[str, Stage1Config] = {
@@ -60,7 +61,16 @@ FIRST_FITS: dict[str, Stage1Config] = {
     "two sizes, falling distance, 10 epochs": replace(FIRST, **TWO_SIZES, **LONGER, **FALLING),
     "two sizes, curriculum, 10 epochs": replace(FIRST, **TWO_SIZES, **LONGER, **DECIDED),
     "texture": replace(FIRST, texture=0.05),
-    "weak texture": replace(FIRST, texture=0.005),
+    "weak texture": replace(FIRST, **WEAK),
+    "weaker texture": replace(FIRST, texture=0.002),
+    "less weak texture": replace(FIRST, texture=0.01),
+    "weak texture, with E3": replace(FIRST, **WEAK, use_e3=True),
+    "weak texture, 10 epochs": replace(FIRST, **WEAK, **LONGER),
+    "weak texture, two sizes": replace(FIRST, **WEAK, **TWO_SIZES),
+    "weak texture, two rounds": replace(FIRST, **WEAK, **ROUNDS),
+    "MobileNetV2, weak texture": replace(MOBILE, **WEAK),
+    "MobileNetV2, weak texture, two rounds": replace(MOBILE, **WEAK, **ROUNDS),
+    "MobileNetV2, two rounds": replace(MOBILE, **ROUNDS),
     "A2S-v2": replace(FIRST, **TWO_SIZES, **FALLING, sign="corners", texture=0.05),
     "A2S-v3": replace(FIRST, **TWO_SIZES, **DECIDED, sign="corners", texture=0.05),
     "sign by corners": replace(FIRST, sign="corners"),
