@@ -56,8 +56,14 @@ SIDES: dict[str, Precision] = {"plain": "float32", "ours": "auto", "ours in floa
 """And the arithmetic of each."""
 PUBLISHED = replace(PRESETS["official"].stage1, random_gain=False)
 """What the published code does, in our options; the loop below behaves so by itself, the labels are read off so."""
-OURS = replace(PRESETS["paper"].stage1, fusion_stride=Stage1Config().fusion_stride, mirror="features")
-"""The paper's options on the grid and with the mirroring of the default, which has fewer epochs and self-training."""
+OURS = replace(
+    PRESETS["paper"].stage1,
+    fusion_stride=Stage1Config().fusion_stride,
+    mirror="features",
+    side_weights=PUBLISHED.side_weights,
+)
+"""The paper's options with the loop's weights of the side maps, on the grid and with the mirroring of the default,
+which has fewer epochs and self-training."""
 DENSENET_FILE = "densenet169_imagenet.safetensors"
 DEFAULT = Stage1Config(use_e3=False)
 """Without E_3, which suits DenseNets."""

@@ -182,7 +182,8 @@ def test_paper_holds_the_numbers_of_the_paper() -> None:
     assert (first.auxiliary, first.freeze_encoder, first.flip, first.channels) == (True, True, True, 64)
     assert (first.batchnorm_drift, first.random_gain, first.scale_features) == (False, False, False)
     assert (first.fusion_stride, first.rounds) == (2, 0)
-    assert (labels.gt_prob, labels.iterations, labels.median, labels.soft) == (0.7, 10, 7, False)
+    assert (labels.gt_prob, labels.iterations, labels.median, labels.soft) == (0.7, 10, 7, "all")
+    assert (labels.threshold, first.side_weights, second.binarise) == ("zero", (1, 1, 1), False)
     assert (labels.gaussian_sxy, labels.gaussian_compat) == (3, 3)
     assert (labels.bilateral_sxy, labels.bilateral_srgb, labels.bilateral_compat) == (50, 5, 10)
     assert (second.epochs, second.batch_size, second.lr, second.milestones) == (25, 8, 0.005, (15, 20))
@@ -199,11 +200,33 @@ def test_official_departs_from_the_paper_where_the_published_code_does() -> None
     assert official.stage1.sign == "area_zero"
     assert official.stage1.batchnorm_drift
     assert official.stage1.random_gain
-    assert not official.labels.soft
+    assert (official.labels.soft, official.labels.threshold) == ("none", "half")
+    assert official.stage1.side_weights == (0.1, 0.3, 0.5)
+    assert official.stage2.binarise
+    # Its scheduler steps at the start of an epoch
+    assert official.stage2.milestones == (14, 19)
     assert official.stage2.flip_once
     # 0.005 for the decoder, 0.0005 for the encoder
     assert official.stage2.lr * official.stage2.encoder_lr_factor == pytest.approx(0.0005)
     assert (official.stage1.momentum, official.stage1.weight_decay) == (0.9, 5e-4)
+
+
+def test_files_of_earlier_versions_mean_what_they_meant() -> None:
+    for value, name in (("true", "fitted"), ("false", "none")):
+        assert from_toml(f"[labels]\nsoft = {value}", TrainConfig()).labels.soft == name
+    old = from_toml("[stage1]\nlr = 1.0\n[stage2]\nloss_bce = 1.0", TrainConfig())
+    assert (old.stage1.side_weights, old.labels.threshold, old.stage2.binarise) == (
+        (0.1, 0.3, 0.5),
+        "half",
+        True,
+    )
+
+
+@pytest.mark.parametrize("weights", ["[1, 1]", "[1, 1, 'a']", "1", "[1.0, 0.5, -1]"])
+def test_side_weights_are_three_numbers(weights: str) -> None:
+    with pytest.raises(ConfigError, match=r"stage1\.side_weights"):
+        from_toml(f"[stage1]\nside_weights = {weights}", TrainConfig())
+    assert from_toml("[stage1]\nside_weights = [1, 1, 0.5]", TrainConfig()).stage1.side_weights == (1, 1, 0.5)
 
 
 def test_the_default_preset_is_the_defaults() -> None:

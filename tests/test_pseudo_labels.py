@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2sal import pseudo_labels
-from act2sal.config import LabelConfig, Threshold
+from act2sal.config import PRESETS, LabelConfig, Soft, Threshold
 from act2sal.pseudo_labels import (
     cue_mask,
     label_from_logits,
@@ -81,15 +81,52 @@ def test_cue_refuses_what_is_not_finite():
 @pytest.mark.parametrize(
     ("threshold", "expected"),
     [
-        ("half", [0, 0, 0, 0, 1, 1]),  # 0.5 itself is foreground
+        ("half", [0, 0, 0, 0, 1, 1]),  # sigmoids .5 to .731, half of the range at .616
+        ("zero", [1, 1, 1, 1, 1, 1]),
         ("mean", [0, 0, 0, 1, 1, 1]),  # mean 0.35
         ("median", [0, 0, 0, 1, 1, 1]),  # median 0.25
         ("otsu", [0, 0, 0, 0, 1, 1]),  # the wide gap lies between 0.4 and 0.5 .. 1.0
     ],
 )
 def test_thresholds_by_hand(threshold, expected):
-    prob = np.array([[0.0, 0.0, 0.1, 0.4, 0.6, 1.0]], np.float32)
-    assert cue_mask(prob, threshold).astype(int).tolist() == [expected]
+    logits = np.array([[0.0, 0.0, 0.1, 0.4, 0.6, 1.0]], np.float32)
+    assert cue_mask(logits, (1, 6), threshold).astype(int).tolist() == [expected]
+
+
+def test_the_paper_cuts_at_the_boundary_and_the_published_code_at_half_of_the_range():
+    theta = np.array([[-0.2, -0.1, 0.05, 0.3, 4.0]], np.float32)
+    assert cue_mask(theta, (1, 5), PRESETS["paper"].labels.threshold).astype(int).tolist() == [
+        [0, 0, 1, 1, 1]
+    ]
+    assert cue_mask(theta, (1, 5), PRESETS["official"].labels.threshold).astype(int).tolist() == [
+        [0, 0, 0, 0, 1]
+    ]
+    np.testing.assert_allclose(log_odds(theta, (1, 5), "zero"), theta)
+
+
+@pytest.mark.parametrize("threshold", ["mean", "median", "otsu"])
+def test_thresholds_of_table_i_are_those_of_the_activation_map(threshold: Threshold):
+    """Adding to M or doubling it, which the sigmoid would bend, changes no pixel."""
+    rng = np.random.default_rng(3)
+    activation = rng.gamma(2, 2, (9, 12)).astype(np.float32)
+    masks = [cue_mask(k * (activation - c), (27, 36), threshold) for k, c in ((1, 0), (2, 0), (1, 4))]
+    assert 0 < masks[0].mean() < 1
+    assert np.array_equal(masks[0], masks[1])
+    assert (masks[0] == masks[2]).mean() > 0.995  # rounding of float32
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard"), [("none", (True, True)), ("fitted", (True, False)), ("all", (False, False))]
+)
+def test_soft_says_which_maps_are_thresholded(soft: Soft, hard: tuple[bool, bool]):
+    """On a grey photo all pixels agree: the sure ones win where the CRF starts from probabilities."""
+    photo = np.full((*SIZE, 3), 128, np.uint8)
+    logits = np.full(SIZE, -0.2, np.float32)
+    logits[:, :20] = 8.0
+    logits[:, 60:] = -8.0
+    options = replace(DEFAULTS, soft=soft, threshold="zero")
+    labels = [label_from_logits(photo, logits, options, fitted=fitted) for fitted in (False, True)]
+    assert tuple(not label.any() for label in labels) == hard
 
 
 @pytest.mark.parametrize("threshold", ["half", "otsu", "mean", "median"])
@@ -101,7 +138,7 @@ def test_a_constant_map_has_no_foreground(threshold: Threshold):
 
 def test_label_finds_the_edges_that_the_cue_misses():
     photo, inside = red_square()
-    before = cue_mask(normalised_cue(blob(), SIZE))
+    before = cue_mask(blob(), SIZE)
     label = label_from_logits(photo, blob(), DEFAULTS)
     assert label.shape == SIZE
     assert label.dtype == np.uint8
@@ -142,7 +179,7 @@ def test_a_network_fitted_on_labels_is_believed_where_it_is_sure():
     logits[:, :20] = 8.0
     logits[:, 60:] = -8.0
     assert label_from_logits(photo, logits, DEFAULTS, fitted=True).all()
-    for config, fitted in ((DEFAULTS, False), (replace(DEFAULTS, soft=False), True)):
+    for config, fitted in ((DEFAULTS, False), (replace(DEFAULTS, soft="none"), True)):
         assert not label_from_logits(photo, logits, config, fitted=fitted).any()
 
 

@@ -144,6 +144,7 @@ def first_loss(features: FixedFeatures, config: Stage1Config) -> float:
     loss = stage1_loss(
         network(levels),
         alpha=config.alpha,
+        weights=(1.0, *config.side_weights),
         drop=config.drop_pixels,
         auxiliary=config.auxiliary,
         generator=generator,
@@ -158,6 +159,7 @@ SWITCHES = {
     "no flip": replace(OPTIONS, flip=False),
     "alpha 0": replace(OPTIONS, alpha=0.0),
     "alpha .3": replace(OPTIONS, alpha=0.3),
+    "side weights": replace(OPTIONS, side_weights=(0.0, 0.0, 2.0)),
 }
 
 

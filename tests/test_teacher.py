@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from act2sal.checkpoint import load_detector
+from act2sal.checkpoint import load_detector, load_stage1
 from act2sal.config import ConfigError, TrainConfig
 from act2sal.datasets import find_photos, mirror
 from act2sal.detect import Detector
 from act2sal.images import read_photo
-from act2sal.labelling import photo_bank
+from act2sal.labelling import initial_encoder, photo_bank
 from act2sal.pipeline import train
 from act2sal.pseudo_labels import label_from_logits
 from act2sal.run_directory import RunDirectory
@@ -163,3 +164,15 @@ def test_a_generation_needs_a_round_to_learn_in() -> None:
     stage1 = replace(TrainConfig().stage1, rounds=0)
     with pytest.raises(ConfigError, match=r"generations above 1 need stage1\.rounds"):
         TrainConfig(generations=2, stage1=stage1)
+
+
+@pytest.mark.parametrize("lever", [{"freeze_encoder": False}, {"batchnorm_drift": True}])
+def test_with_a_teacher_the_encoder_of_stage_1_stays_as_it_is(
+    lever: dict[str, Any], scenes: Path, trained: Path, tmp_path: Path
+) -> None:
+    """There is no first fit that could keep what changes in it, so that a run that goes on would differ."""
+    config = replace(tiny_config(stage1=lever, stage2={"epochs": 1}), teacher=str(trained))
+    train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    _, encoder = load_stage1(tmp_path / "run" / "stage1.safetensors")
+    before = initial_encoder(config.stage1, config).state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())

@@ -16,7 +16,8 @@ from act2sal.errors import InputError
 from act2sal.limits import broken_limit
 
 Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
-Threshold = Literal["half", "otsu", "mean", "median"]
+Threshold = Literal["half", "zero", "otsu", "mean", "median"]
+Soft = Literal["none", "fitted", "all"]
 Distance = Literal["eq4", "falling"]
 Sign = Literal["area", "area_zero", "corners", "border"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -86,6 +87,8 @@ class Stage1Config:
     """Weight of texture matching along the contour (A2S-v2: 0.05)."""
     auxiliary: bool = True
     """Also separate F_3, F_4, F_5 (Table IV, A1: off)."""
+    side_weights: tuple[float, float, float] = (0.1, 0.3, 0.5)
+    """Weights of the losses of F_3, F_4, F_5 beside that of F. Paper: 1 1 1; published code: the default."""
     drop_pixels: float = 0.5
     """Share of the pixels left out of the loss at each step (Table IV, A2: 0)."""
     freeze_encoder: bool = True
@@ -122,12 +125,15 @@ class LabelConfig:
     """Pseudo labels (Eq. 6): threshold, dense CRF, median filter."""
 
     threshold: Threshold = "half"
-    """Threshold on the min-max-normalised probability before the CRF (Table I for the others)."""
+    """Where foreground begins before the CRF: half of the probability stretched to [0, 1], as in the published code;
+    zero, the decision boundary itself, as in the paper; or Otsu's, the mean or the median of the activation map
+    (Table I)."""
     gt_prob: float = 0.7
     """Trust in the thresholded label, the CRF's unary, in (0.5, 1)."""
-    soft: bool = True
-    """Give the CRF, in place of a thresholded label, the log-odds of a network that was fitted on labels: after
-    self-training, and of a teacher. The cues of Eq. 1-5 are always thresholded. Paper: off."""
+    soft: Soft = "fitted"
+    """What the CRF starts from: none, thresholded labels, as in the published code; all, sigmoid(theta), as Eq. 6 is
+    printed; fitted, probabilities where a network was fitted on labels (self-training, a teacher), and
+    thresholded labels for the cues of Eq. 1-5."""
     iterations: int = 10
     """Mean-field iterations."""
     gaussian_sxy: float = 3.0
@@ -183,12 +189,14 @@ class Stage2Config:
     """Weight of the structural similarity loss (Eq. 12). Paper: 1."""
     loss_iou: float = 1.0
     """Weight of the soft intersection over union loss (Eq. 12); alone, it forgives wrong labels best (A2S-v2)."""
+    binarise: bool = True
+    """Binarise the labels at 0.5 for the loss, as the published code does. Paper: off."""
     rectifier: Rectifier = "olr"
     """How predictions repair the labels: Online Label Rectifying (Eq. 13-14), HMA, or not at all."""
     rectify_lambda: float = 0.4
-    """Share of the old label kept by OLR at each epoch (Eq. 13, Table VI)."""
+    """Share of the old label kept by OLR at each epoch (Eq. 14, Table VI)."""
     rectify_warmup: int = 2
-    """First epochs in which the labels stay as they are (Eq. 14)."""
+    """First epochs in which the labels stay as they are."""
     hma_momentum: float = 0.7
     """Share of the old average kept by HMA."""
     flip: bool = True
@@ -293,9 +301,10 @@ PRESETS: dict[PresetName, TrainConfig] = {
             fusion_stride=2,
             scale_features=False,
             mirror="photos",
+            side_weights=(1.0, 1.0, 1.0),
             rounds=0,
         ),
-        labels=LabelConfig(soft=False),
+        labels=LabelConfig(threshold="zero", soft="all"),
         stage2=Stage2Config(
             epochs=25,
             optimizer="sgd",
@@ -307,6 +316,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
             loss_ssim=1.0,
             channels=64,
             finest_stride=2,
+            binarise=False,
         ),
     ),
     "official": TrainConfig(
@@ -326,13 +336,13 @@ PRESETS: dict[PresetName, TrainConfig] = {
             cues_at_photo_size=True,
             rounds=0,
         ),
-        labels=LabelConfig(soft=False),
+        labels=LabelConfig(soft="none"),
         stage2=Stage2Config(
             epochs=25,
             optimizer="sgd",
             lr=0.005,
             encoder_lr_factor=0.1,
-            milestones=(15, 20),
+            milestones=(14, 19),
             weight_decay=5e-4,
             loss_bce=1.0,
             loss_ssim=1.0,
@@ -399,18 +409,32 @@ def _updated(base: Any, values: dict[str, Any], prefix: str) -> Any:
 
 def _converted(value: Any, kind: Any, name: str) -> Any:
     """`value` from TOML as the type of its field, or a ConfigError."""
+    value = _FORMER.get((name, value), value) if isinstance(value, bool) else value
     choices = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         if any(value == choice and type(value) is type(choice) for choice in choices):
             return value
         raise ConfigError(f"{name} = {value!r}; possible: {', '.join(map(str, choices))}")
     if typing.get_origin(kind) is tuple:
-        if isinstance(value, list) and all(type(v) is int for v in value):
-            return tuple(value)
-        raise ConfigError(f"{name} = {value!r}; needs a list of whole numbers")
+        return _tuple(value, choices, name)
     accepted = choices or (kind,)
     if float in accepted and type(value) is int:
         return float(value)
     if type(value) not in accepted:
         raise ConfigError(f"{name} = {value!r}; needs {' or '.join(t.__name__ for t in accepted)}")
     return value
+
+
+_FORMER: dict[tuple[str, bool], str] = {("labels.soft", True): "fitted", ("labels.soft", False): "none"}
+"""Values that options had in the files of earlier versions, and what they are called now."""
+
+
+def _tuple(value: Any, kinds: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    """A list from TOML as a tuple of `kinds`, whose second one may be `...`, or a ConfigError."""
+    numbers = (int, float) if kinds[0] is float else (int,)
+    long_enough = isinstance(value, list) and (kinds[-1] is ... or len(value) == len(kinds))
+    if long_enough and all(type(v) in numbers for v in value):
+        return tuple(map(kinds[0], value))
+    what = "whole numbers" if kinds[0] is int else "numbers"
+    many = "" if kinds[-1] is ... else f"{len(kinds)} "
+    raise ConfigError(f"{name} = {value!r}; needs a list of {many}{what}")

@@ -105,6 +105,8 @@ class Labelling:
             ConfigError: a teacher, but no round in which to learn from it.
         """
         encoder, features = self._features()
+        if self.teacher is not None:
+            freeze(encoder)  # there is no first fit in which it could be trained, or its statistics drift
         before = self.teacher or Fitted(self._first_fit(encoder, features), encoder, features)
         for number in range(1, self.config.stage1.rounds + 1):
             before = Fitted(self._round(number, features, before), encoder, features)

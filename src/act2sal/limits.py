@@ -57,6 +57,7 @@ LIMITS: dict[str, Limit] = {
     "stage1.alpha": _at_least(0),
     "stage1.scale_consistency": _at_least(0),
     "stage1.texture": _at_least(0),
+    "stage1.side_weights": _NONE_NEGATIVE,
     "stage1.drop_pixels": _PART,
     "stage1.rounds": _at_least(0),
     "stage1.round_epochs": _at_least(1),

@@ -25,7 +25,7 @@ SUREST = float(logit(1 - 1e-5))
 
 
 def normalised_cue(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """The cue of Eq. 6 before the CRF: signed logits (h, w) float32 -> prob (H, W) float32 in [0, 1].
+    """The cue as the published code has it before the CRF: signed logits (h, w) float32 -> prob (H, W) in [0, 1].
 
     Resized bilinearly to `size` = (H, W), sigmoid, stretched to [0, 1] per image; a constant map gives zeros.
     Differs: the stretching is the published code's, the paper has none. Raises ValueError: logits not finite.
@@ -35,16 +35,22 @@ def normalised_cue(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArra
     return (prob - low) / (high - low) if high > low else np.zeros_like(prob)
 
 
-def log_odds(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Log-odds (H, W) float32 of the foreground from the logits (h, w) float32 of a network fitted on labels.
+def log_odds(
+    logits: NDArray[np.float32], size: tuple[int, int], threshold: Threshold = "half"
+) -> NDArray[np.float32]:
+    """Log-odds (H, W) float32 of the foreground from signed logits (h, w) float32; they change sign at the threshold.
 
-    Resized bilinearly to `size` = (H, W), held inside +-11.5 and shifted so that they change their sign where
+    Resized bilinearly to `size` = (H, W) and held inside +-11.5. With "zero" they are the logits, so that the CRF
+    starts from `sigmoid(theta)`, Eq. 6 as printed. With "half" they are shifted so that they change their sign where
     `normalised_cue` passes 0.5; next to nothing where the network is sure of some pixels, both ways. As every photo
-    is taken to have an object, where it is not the least unlikely one counts. Raises ValueError: logits not finite.
+    is taken to have an object, where it is not the least unlikely one counts. With the others of `cue_mask` they are
+    shifted by that threshold. Raises ValueError: logits not finite.
     """
     held = _enlarged(logits, size).clip(-SUREST, SUREST)
-    prob = expit(held)
-    return held - logit((prob.min() + prob.max()) / 2)
+    if threshold == "half":
+        prob = expit(held)
+        return held - logit((prob.min() + prob.max()) / 2)
+    return held - np.float32(_level(logits, threshold))
 
 
 def _enlarged(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -53,20 +59,36 @@ def _enlarged(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.
     return resize_map(logits, size)
 
 
-def cue_mask(prob: NDArray[np.float32], threshold: Threshold = "half") -> NDArray[np.bool_]:
-    """The hard label that the CRF starts from: prob (H, W) in [0, 1] -> (H, W) bool.
+def cue_mask(
+    logits: NDArray[np.float32], size: tuple[int, int], threshold: Threshold = "half"
+) -> NDArray[np.bool_]:
+    """The hard label that the CRF can start from: signed logits (h, w) float32 -> (H, W) bool.
 
-    threshold: "half" is 0.5, as in the published code; "otsu", "mean" and "median" are the image's own (Table I),
-    which the foreground exceeds.
+    Args:
+        logits: positive on the foreground; the activation map M of Table I, but for its sign and its mean.
+        size: (H, W).
+        threshold: "zero" is the decision boundary itself, theta >= 0, as in the paper; "half" is 0.5 on
+            `normalised_cue`, as in the published code; "otsu", "mean" and "median" are those of the activation map
+            (Table I), which the foreground exceeds.
+
+    Raises:
+        ValueError: logits that are not finite.
     """
     if threshold == "half":
-        return prob >= 0.5
+        return normalised_cue(logits, size) >= 0.5
+    enlarged = _enlarged(logits, size)
+    return enlarged >= 0 if threshold == "zero" else enlarged > _level(logits, threshold)
+
+
+def _level(logits: NDArray[np.float32], threshold: Threshold) -> float:
+    """A threshold of `cue_mask` in the units of the logits."""
     levels: dict[Threshold, Callable[[NDArray[np.float32]], float]] = {
+        "zero": lambda _: 0.0,
         "otsu": threshold_otsu,
         "mean": np.mean,
         "median": np.median,
     }
-    return prob > levels[threshold](prob)
+    return float(levels[threshold](logits))
 
 
 def label_from_logits(
@@ -75,7 +97,7 @@ def label_from_logits(
     """The pseudo label of one photo (Eq. 6).
 
     Differs: logits of a network that was fitted on labels are log-odds, and the unary that dense CRFs are made for
-    (Kraehenbuehl and Koltun, 2011); with `config.soft` they are not thresholded.
+    (Kraehenbuehl and Koltun, 2011); `config.soft` says whether they are thresholded.
 
     Args:
         photo: (H, W, 3) uint8 RGB.
@@ -90,11 +112,10 @@ def label_from_logits(
         ValueError: logits that are not finite; options the CRF refuses (see `crf.mean_field`).
     """
     size = (photo.shape[0], photo.shape[1])
-    if fitted and config.soft:
-        unary = log_odds(logits, size)
+    if config.soft == "all" or (config.soft == "fitted" and fitted):
+        unary = log_odds(logits, size, config.threshold)
     else:
-        mask = cue_mask(normalised_cue(logits, size), config.threshold)
-        unary = unary_from_labels(mask, gt_prob=config.gt_prob)
+        unary = unary_from_labels(cue_mask(logits, size, config.threshold), gt_prob=config.gt_prob)
     return median_filter(_mean_field(photo, unary, config) > 0.5, config.median).astype(np.uint8) * 255
 
 

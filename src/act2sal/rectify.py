@@ -20,7 +20,7 @@ class LabelBankError(InputError):
 
 
 def rectify(label: Tensor, prob: Tensor, lam: float) -> Tensor:
-    """Online Label Rectifying, `G_{j+1} = lambda G_j + (1 - lambda) Y_j` (Eq. 13).
+    """Online Label Rectifying, `G_{j+1} = lambda G_j + (1 - lambda) Y_j` (Eq. 14).
 
     Differs: the official code mirrors its photos once for all epochs; here a mirrored prediction has to be
     turned back with `flip` first.
@@ -34,7 +34,7 @@ def rectify(label: Tensor, prob: Tensor, lam: float) -> Tensor:
 
 
 def lambda_at(epoch: int, *, warmup: int = 2, lam: float = 0.4) -> float:
-    """Lambda of an epoch, counted from 0: 1 in the first `warmup` epochs, then `lam` (Eq. 14)."""
+    """Lambda of an epoch, counted from 0: 1 in the first `warmup` epochs, then `lam` (text after Eq. 14)."""
     return 1.0 if epoch < warmup else lam
 
 

@@ -14,7 +14,7 @@ from act2sal.config import Threshold
 from act2sal.datasets import PhotoBank
 from act2sal.images import read_photo, resize_map, write_atomic
 from act2sal.origin import Origin, marked_png, write_result
-from act2sal.pseudo_labels import cue_mask, normalised_cue
+from act2sal.pseudo_labels import cue_mask
 from act2sal.rectify import LabelBank
 
 LONGEST_SIDE = 200
@@ -77,7 +77,7 @@ class Samples:
         for index, folder in self._folders.items():
             size = self._size(index)
             _write_picture(folder / "activation.png", colour_activation(resize_map(cues[index], size)))
-            mask = cue_mask(normalised_cue(cues[index], self.bank.original_sizes[index]), threshold)
+            mask = cue_mask(cues[index], self.bank.original_sizes[index], threshold)
             _write_picture(folder / "cue.png", _shrunk(mask.astype(np.uint8) * 255, size))
 
     def labels(self, label_paths: Sequence[Path]) -> None:

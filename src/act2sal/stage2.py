@@ -242,6 +242,7 @@ class Stage2:
                 bce=self.config.loss_bce,
                 ssim=self.config.loss_ssim,
                 iou=self.config.loss_iou,
+                binarise=self.config.binarise,
             )
             if batch.second is not None:
                 loss = loss + self.config.scale_consistency * self._disagreement(
@@ -256,7 +257,7 @@ class Stage2:
         return scale_consistency_loss(torch.sigmoid(logits.detach()), torch.sigmoid(second.float()))
 
     def _rectify(self, late: LateWrites, batch: Batch, logits: Tensor, epoch: int) -> Tensor:
-        """Write the labels of the next epoch (Eq. 13, or HMA); the mean absolute change, a scalar."""
+        """Write the labels of the next epoch (Eq. 14, or HMA); the mean absolute change, a scalar."""
         # HMA has a momentum of its own, and waits for the end of the warm-up as OLR does.
         own = self.config.rectify_lambda if self.config.rectifier == "olr" else 0.0
         lam = lambda_at(epoch, warmup=self.config.rectify_warmup, lam=own)

@@ -16,7 +16,7 @@ from act2sal.samples import Sample
 from act2sal.training_state import LogRow
 
 _STYLE = Path(__file__).with_name("style.css")
-_EQUATIONS = {("stage1", "loss"): "Eq. 4", ("stage2", "loss"): "Eq. 12", ("stage2", "label_change"): "Eq. 13"}
+_EQUATIONS = {("stage1", "loss"): "Eq. 4", ("stage2", "loss"): "Eq. 12", ("stage2", "label_change"): "Eq. 14"}
 _MEASURES = {"loss": ("loss", "loss"), "label_change": ("change of the labels", "mean change per pixel")}
 _MIME = {".jpg": "image/jpeg", ".png": "image/png"}
 _LABEL_FREE = "none"

@@ -212,6 +212,7 @@ def _loss(
         total = total + stage1_loss(
             activation,
             alpha=config.alpha,
+            weights=(1.0, *config.side_weights),
             drop=config.drop_pixels,
             auxiliary=config.auxiliary,
             exponent=falling_exponent(epoch, config.epochs) if falling else None,
