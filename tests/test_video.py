@@ -297,9 +297,10 @@ def test_a_transparent_video_is_seen_on_white_and_with_its_alpha(clip: Path, tmp
             yield frame.pixels
 
     rewrite_video(source, tmp_path / "out.mp4", look, quiet=True)
-    alpha = seen[0].alpha
-    assert alpha is not None
-    assert (alpha[20, 10], alpha[20, 50]) == (0, 255)
+    opacity = seen[0].opacity
+    assert opacity is not None
+    assert (opacity.alpha[20, 10], opacity.alpha[20, 50]) == (0, 255)
+    assert opacity.colours[20, 10].tolist() == [255, 255, 255]
     assert seen[0].pixels[20, 10].tolist() == [255, 255, 255]
     assert np.abs(seen[0].pixels[20, 50].astype(int) - WARM).max() <= 4
 

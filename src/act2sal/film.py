@@ -20,25 +20,26 @@ class FrameWork:
     """What is done to the frames, one kind of output at a time (a `video.FramesFunction`).
 
     rendering: of one kind; smooth: frames on either side over which maps are averaged; on_frame: receives what is
-    known of each, None: nobody wants to know.
+    known of each, None: nobody wants to know; icc_profile: colour space of the frames, None: sRGB.
     """
 
     maker: MapMaker
     rendering: Rendering
     smooth: int = 0
     on_frame: Callable[[FrameRecord], None] | None = None
+    icc_profile: bytes | None = None
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[NDArray[np.uint8]]:
         """Frames (H, W, 3) uint8 RGB -> those of the result: (H, W), (H, W, 3) or (H, W, 4) uint8."""
         with ThreadPoolExecutor(1) as pool:
             for frame, found in smoothed((self._mapped(frame, pool) for frame in frames), self.smooth):
                 saliency = self.rendering.saliency(frame.pixels, found.prob, found.confidence)
-                if frame.alpha is not None:  # what cannot be seen is not salient
-                    saliency = np.asarray(saliency * (frame.alpha / 255), np.float32)
+                if frame.opacity is not None:  # what cannot be seen is not salient
+                    saliency[frame.opacity.alpha == 0] = 0
                 if self.on_frame is not None:
                     area, boxes = area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD)
                     self.on_frame(FrameRecord(frame.time, found.confidence, area, boxes))
-                (pixels,) = self.rendering.pictures(frame.pixels, saliency)
+                (pixels,) = self.rendering.pictures(frame.pixels, saliency, frame.opacity, self.icc_profile)
                 yield pixels
 
     def _mapped(self, frame: Frame, pool: ThreadPoolExecutor) -> Mapped:

@@ -293,7 +293,7 @@ class Job:
             kind = self.rendering.kinds[number]
             profile = read_profile(task.photo.path) if kind.shows_photo else Profile(None, None)
             content = encoded_animation(
-                list(self._frame_work(number, frames)(animation.frames())),
+                list(self._frame_work(number, frames, profile.icc_profile)(animation.frames())),
                 self.rendering.format,
                 durations=animation.durations,
                 plays=animation.plays,
@@ -326,11 +326,13 @@ class Job:
             record = replace(record, frames=frames)
         return record
 
-    def _frame_work(self, number: int, frames: list[FrameRecord]) -> FrameWork:
+    def _frame_work(
+        self, number: int, frames: list[FrameRecord], icc_profile: bytes | None = None
+    ) -> FrameWork:
         """For the kind of that number; what is known of each frame comes into `frames`, if somebody asks for it."""
         one = replace(self.rendering, kinds=(self.rendering.kinds[number],))
         wanted = self.json is not None
-        return FrameWork(self.maker, one, self.smooth, frames.append if wanted else None)
+        return FrameWork(self.maker, one, self.smooth, frames.append if wanted else None, icc_profile)
 
     def _moves(self, task: Task) -> bool:
         return task.is_video or (self._animates and is_animation(task.photo.path))

@@ -76,9 +76,15 @@ class Rendering:
             return np.zeros(photo.shape[:2], np.float32)
         return full_size(prob, photo, self.refine)
 
-    def pictures(self, photo: NDArray[np.uint8], prob: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
-        """The pixels of each output, from a photo and its saliency at its size."""
-        return list(self._pictures(photo, prob, None, None))
+    def pictures(
+        self,
+        photo: NDArray[np.uint8],
+        prob: NDArray[np.float32],
+        opacity: Opacity | None = None,
+        icc_profile: bytes | None = None,
+    ) -> list[NDArray[np.uint8]]:
+        """The pixels of each output, from a photo, its saliency at its size, its transparency and its profile."""
+        return list(self._pictures(photo, prob, opacity, icc_profile))
 
     def _pictures(
         self,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from act2sal import progress
 from act2sal.errors import InputError
-from act2sal.images import written_whole
+from act2sal.images import Opacity, written_whole
 from act2sal.origin import Origin, note, video_comment
 from act2sal.video_sound import Sound, add_sounds, require_video
 
@@ -30,19 +30,20 @@ class Frame(NamedTuple):
     """A frame, upright.
 
     pixels: (H, W, 3) uint8 RGB, what is transparent laid on white; time: in seconds, None where the video does not
-    tell; alpha: (H, W) uint8, opaque at 255, None where it is everywhere.
+    tell; opacity: its transparency, None where it has none.
     """
 
     pixels: NDArray[np.uint8]
     time: float | None
-    alpha: NDArray[np.uint8] | None = None
+    opacity: Opacity | None = None
 
     @classmethod
     def of_rgba(cls, rgba: NDArray[np.uint8], time: float | None) -> "Frame":
         """A frame with transparency, (H, W, 4) uint8."""
         share = rgba[..., 3:].astype(np.float32) / 255
         laid = share * rgba[..., :3] + (1 - share) * 255
-        return cls(np.round(laid).astype(np.uint8), time, rgba[..., 3])
+        colours = np.where(share > 0, rgba[..., :3], np.uint8(255))
+        return cls(np.round(laid).astype(np.uint8), time, Opacity(colours, rgba[..., 3]))
 
 
 FramesFunction = Callable[[Iterable[Frame]], Iterable[NDArray[np.uint8]]]
