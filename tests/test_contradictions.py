@@ -11,6 +11,8 @@ from act2sal.config import LabelConfig, Stage1Config
 from act2sal.images import write_gray_png
 
 VALUES = {
+    "side-weights": "1 1 1",
+    "soft": "all",
     "encoder": "resnet50",
     "encoder-weights": "random",
     "boundary": "db1",
@@ -48,7 +50,7 @@ VALUES = {
 
 FLAGS = {
     *("use-e3", "auxiliary", "freeze-encoder", "batchnorm-drift", "random-gain", "flip", "flip-once"),
-    *("scale-features", "curriculum", "loss-at-photo-size", "cues-at-photo-size", "soft", "attention"),
+    *("scale-features", "curriculum", "loss-at-photo-size", "cues-at-photo-size", "attention"),
     *("watch", "overwrite", "skip-existing", "resume"),
 }
 
@@ -120,7 +122,9 @@ def pairs(*, refused: bool) -> list[tuple[str, str, str]]:
 
 def line_of(command: str, option: str, beside: str) -> list[str]:
     inputs = "-" if beside.startswith("- ") else INPUTS[command]
-    words = [f"--{option}"] if last(option) in FLAGS else [f"--{option}", VALUES.get(last(option), "1")]
+    words = (
+        [f"--{option}"] if last(option) in FLAGS else [f"--{option}", *VALUES.get(last(option), "1").split()]
+    )
     return [command, *inputs.split(), *situation(command, beside), *words]
 
 

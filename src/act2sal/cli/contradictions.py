@@ -96,6 +96,7 @@ _FIRST_FIT = tuple(
         "second-sizes",
         "texture",
         "auxiliary",
+        "side-weights",
         "drop-pixels",
         "flip",
         "loss-at-photo-size",
@@ -117,7 +118,7 @@ _OWN_LABELS = tuple(name for name in _LABELS if name not in (*_CRF, "labels.iter
 
 
 def _stage1_rules(config: Callable[[Any], Any]) -> tuple[Contradiction, ...]:
-    """What holds within the options of stage 1; config: what has a `stage1` among the options."""
+    """What holds within the options of stage 1 and of labels; config: what has both among the options."""
 
     def holds(test: Callable[[Stage1Config], bool]) -> Callable[[Any, frozenset[str]], bool]:
         return lambda options, given: test(config(options).stage1)
@@ -131,6 +132,12 @@ def _stage1_rules(config: Callable[[Any], Any]) -> tuple[Contradiction, ...]:
         ),
         Contradiction(
             ("stage1.alpha",), "--stage1.distance falling", holds(lambda s: s.distance == "falling")
+        ),
+        Contradiction(("stage1.side-weights",), "--stage1.no-auxiliary", holds(lambda s: not s.auxiliary)),
+        Contradiction(
+            ("labels.gt-prob",),
+            "--labels.soft all",
+            lambda options, given: config(options).labels.soft == "all",
         ),
         Contradiction(
             ("stage1.batchnorm-drift",),
@@ -192,6 +199,11 @@ TRAIN = (
         "--given-labels, which take the place of Eq. 1-5",
         _train(lambda c: c.given_labels is not None and c.generations > 1),
         refused=False,
+    ),
+    Contradiction(
+        ("labels.gt-prob",),
+        "--teacher, whose probabilities are not thresholded unless --labels.soft is none",
+        _train(lambda c: c.teacher is not None and c.labels.soft != "none"),
     ),
     *_stage1_rules(lambda options: options.options),
     Contradiction(
