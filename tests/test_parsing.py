@@ -113,6 +113,7 @@ def test_an_empty_argument_is_no_folder(
         ("--kind cutuot --quiet", "--kind cutuot --quiet"),
         ("--stage1.milestones 2 3 a/photos --out r", "a/photos --stage1.milestones 2 3 --out r"),
         ("--stage2.second-sizes -64 64 ./p --out r", "./p --stage2.second-sizes -64 64 --out r"),
+        ("--stage1.milestones 1 2.5 --out r", "--stage1.milestones 1 2.5 --out r"),
         ("--out a.png --kind cutout", "--out a.png --kind cutout"),
     ],
 )

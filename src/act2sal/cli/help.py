@@ -89,7 +89,7 @@ def _value(action: Action) -> str:
 
 def _choices(text: str) -> Iterator[str]:
     for part in text.strip("{}").split(",") if text.startswith("{") and "}|" not in text else text.split("|"):
-        yield _VALUES.get(part, part)
+        yield re.sub(r"\b(STR|INT|FLOAT)\b", lambda found: _VALUES[found.group()], part)
 
 
 def in_plain_words(text: str) -> str:

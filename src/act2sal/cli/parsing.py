@@ -100,8 +100,12 @@ def _is_kind(word: str) -> bool:
     return is_kind(word)
 
 
-def _is_whole(word: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+", word) is not None
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _several() -> dict[str, Callable[[str], bool]]:
@@ -110,7 +114,7 @@ def _several() -> dict[str, Callable[[str], bool]]:
     for stage, section in (("stage1", Stage1Config), ("stage2", Stage2Config)):
         for name, type_ in typing.get_type_hints(section).items():
             if typing.get_origin(type_) is tuple:
-                found[f"--{stage}.{name.replace('_', '-')}"] = _is_whole
+                found[f"--{stage}.{name.replace('_', '-')}"] = _is_number
     return found
 
 
