@@ -65,8 +65,8 @@ OURS = replace(
 """The paper's options with the loop's weights of the side maps, on the grid and with the mirroring of the default,
 which has fewer epochs and self-training."""
 DENSENET_FILE = "densenet169_imagenet.safetensors"
-DEFAULT = Stage1Config(use_e3=False)
-"""Without E_3, which suits DenseNets."""
+DEFAULT = Stage1Config(use_e3=False, texture=0.0)
+"""Without E_3, which suits DenseNets, and as it was before texture took part."""
 WAYS: dict[str, Stage1Config] = {
     "plain loop": PUBLISHED,
     "ours": OURS,

@@ -43,7 +43,7 @@ from act2sal.training_state import LogRow
 EVERY = 5
 """One of so many photos is set aside."""
 
-FIRST = Stage1Config(encoder="densenet169", use_e3=False, rounds=0)
+FIRST = Stage1Config(encoder="densenet169", use_e3=False, rounds=0, texture=0.0)
 MOBILE = replace(FIRST, encoder="mobilenetv2", use_e3=True)
 TWO_SIZES: dict[str, Any] = {"scale_consistency": 1.0, "second_sizes": (-64, 64)}
 FALLING: dict[str, Any] = {"distance": "falling"}
@@ -52,7 +52,7 @@ WEAK: dict[str, Any] = {"texture": 0.005}
 LONGER: dict[str, Any] = {"epochs": 10, "milestones": (6, 8)}
 ROUNDS: dict[str, Any] = {"rounds": 2}
 FIRST_FITS: dict[str, Stage1Config] = {
-    "default": FIRST,
+    "plain": FIRST,
     "two sizes": replace(FIRST, **TWO_SIZES),
     "falling distance": replace(FIRST, **FALLING),
     "curriculum": replace(FIRST, **DECIDED),
@@ -92,7 +92,7 @@ STUDENT = Stage2Config(
 )
 LARGE = replace(STUDENT, encoder="densenet169", channels=64)
 DETECTORS: dict[str, Stage2Config] = {
-    "default": STUDENT,
+    "plain": STUDENT,
     "masks": STUDENT,
     "average": replace(STUDENT, average=0.995),
     "several sizes": replace(STUDENT, view_sides=(192, 256, 320, 384)),

@@ -11,7 +11,9 @@ import torch
 from act2sal.activation import Activation, distance_loss, falling_exponent, stage1_loss, undecided_margin
 from act2sal.config import ConfigError, Stage1Config, TrainConfig
 from act2sal.encoders import freeze
+from act2sal.pipeline import train
 from act2sal.rectify import flip
+from act2sal.run_directory import RunDirectory
 from act2sal.stage1 import Features, LiveFeatures, ResizedPhotos, activation_network, fit
 from act2sal.stage1.views import views
 from act2sal.training_state import TrainingState
@@ -151,3 +153,12 @@ def test_a_second_size_has_to_be_large_enough() -> None:
     with pytest.raises(ConfigError, match=r"stage1\.second_sizes .* not 16"):
         TrainConfig(size=80, stage1=stage)
     TrainConfig(size=80, stage1=replace(stage, scale_consistency=0.0))
+
+
+def test_train_gives_the_first_fit_what_the_levers_need(scenes: Path, tmp_path: Path) -> None:
+    levers = {name: value for lever in LEVERS.values() for name, value in lever.items()}
+    train(scenes / "photos", tmp_path, tiny_config(stage1=levers, stage2={"epochs": 1}), quiet=True)
+    assert (tmp_path / "detector.safetensors").is_file()
+    first = [row for row in RunDirectory(tmp_path, writes=False).rows() if row["stage"] == "stage1"]
+    assert len(first) == 2
+    assert all(np.isfinite(float(row["loss"])) for row in first)

@@ -20,7 +20,9 @@ ENCODER = "test_efficientnet"
 
 def tiny_config(*, stage1: dict[str, Any] | None = None, stage2: dict[str, Any] | None = None) -> TrainConfig:
     """Both stages on a tiny encoder at 64 x 64, with one round of self-training and one epoch of warm-up."""
-    first = Stage1Config(epochs=2, batch_size=4, milestones=(1,), channels=8, rounds=1, round_epochs=2)
+    first = Stage1Config(
+        epochs=2, batch_size=4, milestones=(1,), channels=8, texture=0.0, rounds=1, round_epochs=2
+    )
     second = Stage2Config(epochs=3, batch_size=4, channels=8, rectify_warmup=1)
     return TrainConfig(
         encoder=ENCODER,
@@ -45,6 +47,7 @@ def tiny_arguments() -> list[str]:
         "stage1.batch-size": 4,
         "stage1.milestones": 1,
         "stage1.channels": 8,
+        "stage1.texture": 0,
         "stage1.rounds": 1,
         "stage1.round-epochs": 2,
         "stage2.epochs": 3,

@@ -83,8 +83,8 @@ class Stage1Config:
     second_sizes: tuple[int, ...] = (-128, -64, 64, 128)
     """Pixels added to the size, one of them drawn at each step, for the second view of --stage1.scale-consistency;
     features of all these sizes are computed and stored."""
-    texture: float = 0.0
-    """Weight of texture matching along the contour (A2S-v2: 0.05)."""
+    texture: float = 0.005
+    """Weight of texture matching along the contour (A2S-v2: 0.05, which takes too much here). Paper: 0."""
     auxiliary: bool = True
     """Also separate F_3, F_4, F_5 (Table IV, A1: off)."""
     side_weights: tuple[float, float, float] = (0.1, 0.3, 0.5)
@@ -302,6 +302,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
             scale_features=False,
             mirror="photos",
             side_weights=(1.0, 1.0, 1.0),
+            texture=0.0,
             rounds=0,
         ),
         labels=LabelConfig(threshold="zero", soft="all"),
@@ -334,6 +335,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
             random_gain=True,
             loss_at_photo_size=True,
             cues_at_photo_size=True,
+            texture=0.0,
             rounds=0,
         ),
         labels=LabelConfig(soft="none"),
@@ -353,6 +355,10 @@ PRESETS: dict[PresetName, TrainConfig] = {
     ),
 }
 """`default`: ours, with passes for some hundred photos; `paper`: its text; `official`: the published code."""
+
+
+EARLIER = TrainConfig(stage1=Stage1Config(texture=0.0))
+"""What options meant to runs that were begun before they were there, and whose config.toml lacks them."""
 
 
 def to_toml(config: TrainConfig) -> str:

@@ -17,7 +17,7 @@ from act2sal.activation import ActivationNetwork
 from act2sal.allocator import keep_freed_memory
 from act2sal.array_files import ArrayFileError, check, create_array, open_array, seal
 from act2sal.checkpoint import load_stage1
-from act2sal.config import ConfigError, Stage1Config, Stage2Config, TrainConfig, load_toml, to_toml
+from act2sal.config import EARLIER, ConfigError, Stage1Config, Stage2Config, TrainConfig, load_toml, to_toml
 from act2sal.datasets import (
     DatasetError,
     Photo,
@@ -484,7 +484,7 @@ def _frozen_features(encoder: Encoder, photos: PhotoSource, labelling: Labelling
 
 def _options_of(run: Path, config: TrainConfig) -> TrainConfig:
     """`config` with the options that have to be those of the run."""
-    known = load_toml(run / "config.toml", TrainConfig())
+    known = load_toml(run / "config.toml", EARLIER)
     return replace(config, size=known.size, stage1=known.stage1, labels=known.labels)
 
 

@@ -24,7 +24,7 @@ from act2sal.cli.options import (
 )
 from act2sal.cli.outputs import refuse_outputs
 from act2sal.cli.parsing import parsed
-from act2sal.config import PRESETS, TrainConfig, load_toml
+from act2sal.config import EARLIER, PRESETS, TrainConfig, load_toml
 from act2sal.errors import InputError
 from act2sal.gpu import refuse_missing
 from act2sal.images import limit_pixels
@@ -299,6 +299,6 @@ def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:
     known, _ = parser.parse_known_args(arguments)
     named = known.preset is not None or known.config is not None
     if known.resume and not named and known.out is not None and (known.out / "config.toml").is_file():
-        return load_toml(known.out / "config.toml", TrainConfig())
+        return load_toml(known.out / "config.toml", EARLIER)
     preset = PRESETS[known.preset or "default"]
     return preset if known.config is None else load_toml(known.config, preset)

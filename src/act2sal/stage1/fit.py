@@ -20,12 +20,11 @@ from act2sal.config import Stage1Config
 from act2sal.detector import resize
 from act2sal.encoders import Encoder, freeze
 from act2sal.gradient_step import gradient_step
-from act2sal.images import resize_photo
 from act2sal.losses import scale_consistency_loss
 from act2sal.photo_batches import PhotoSource, to_batch
 from act2sal.prefetch import prefetched
 from act2sal.stage1.features import Features, LiveFeatures, channel_deviation
-from act2sal.stage1.views import QUARTER, Views, views
+from act2sal.stage1.views import QUARTER, ResizedPhotos, Views, views
 from act2sal.stopwatch import OFF, Stopwatch
 from act2sal.synced_norm import synced
 from act2sal.texture import texture_loss
@@ -152,11 +151,10 @@ class _Trained(torch.nn.ModuleList):
 
 
 def _quarters(photos: PhotoSource | None) -> PhotoSource:
-    """The photos at a quarter of their size, all of them in memory: 19 KB each at 320 pixels."""
+    """The photos at a quarter of their size, resized when they are asked for."""
     if photos is None:
         raise ValueError("texture matching needs the photos")
-    side = photos[0].shape[0] // QUARTER
-    return [resize_photo(photos[index], (side, side)) for index in range(len(photos))]
+    return ResizedPhotos(photos, photos[0].shape[0] // QUARTER)
 
 
 def _prepared(encoder: Encoder, config: Stage1Config) -> Encoder:
