@@ -1,13 +1,14 @@
 """Options that would do nothing are refused before any work, in one line that names them and why."""
 
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 
 from act2sal.cli import main
 from act2sal.cli.contradictions import CONTRADICTIONS, given_names
-from act2sal.config import LabelConfig, Stage1Config
+from act2sal.config import LabelConfig, Stage1Config, Stage2Config
 from act2sal.images import write_gray_png
 
 VALUES = {
@@ -48,11 +49,9 @@ VALUES = {
 }
 """A value of each option that needs a particular one, by the last part of its name."""
 
-FLAGS = {
-    *("use-e3", "auxiliary", "freeze-encoder", "batchnorm-drift", "random-gain", "flip", "flip-once"),
-    *("scale-features", "curriculum", "loss-at-photo-size", "cues-at-photo-size", "attention"),
-    *("watch", "overwrite", "skip-existing", "resume"),
-}
+SECTIONS = {"stage1": Stage1Config, "labels": LabelConfig, "stage2": Stage2Config}
+
+FLAGS = {"watch", "overwrite", "skip-existing", "resume"}
 
 SITUATIONS: dict[str, dict[str, str]] = {
     "train": {
@@ -122,10 +121,18 @@ def pairs(*, refused: bool) -> list[tuple[str, str, str]]:
 
 def line_of(command: str, option: str, beside: str) -> list[str]:
     inputs = "-" if beside.startswith("- ") else INPUTS[command]
-    words = (
-        [f"--{option}"] if last(option) in FLAGS else [f"--{option}", *VALUES.get(last(option), "1").split()]
-    )
-    return [command, *inputs.split(), *situation(command, beside), *words]
+    return [command, *inputs.split(), *situation(command, beside), f"--{option}", *values_of(option)]
+
+
+def values_of(option: str) -> list[str]:
+    """Some value of an option; those of the training say by their types what they take."""
+    section, _, name = option.replace("-", "_").rpartition(".")
+    kind = get_type_hints(SECTIONS[section])[name] if section else None
+    if last(option) in FLAGS or kind is bool:
+        return []
+    if last(option) not in VALUES and get_origin(kind) is Literal:
+        return [str(get_args(kind)[0])]
+    return VALUES.get(last(option), "1").split()
 
 
 @pytest.mark.parametrize(("command", "option", "beside"), pairs(refused=True))
