@@ -54,7 +54,7 @@ def test_the_kernel_would_end_what_opens_a_socket() -> None:
 def test_no_command_opens_a_socket(scenes: Path, tmp_path: Path) -> None:
     home, photos, masks = tmp_path / "home", scenes / "photos", scenes / "masks"
     environment = at_home(home)
-    short = ["--stage1.rounds", "0", "--stage2.epochs", "1"]
+    short = ["--stage1.epochs", "1", "--stage2.epochs", "1"]
     commands = [
         ["train", photos, "--out", tmp_path / "run", *tiny_arguments(), *short],
         ["predict", photos, "--out", tmp_path / "maps"],
