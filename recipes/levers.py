@@ -116,6 +116,9 @@ GROUPS: dict[str, dict[str, Any]] = {"first fits": FIRST_FITS, "detectors": DETE
 def main() -> None:
     """Run what is asked for and not there yet, several at a time; write after each."""
     options = parsed()
+    if options.table:
+        print(table(json.loads(options.out.read_text(encoding="utf-8"))))
+        return
     if options.only is not None:
         print(json.dumps(one(options.group, options.only, options)))
         return
@@ -153,7 +156,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help=f"folder with {TRAINING_SET}")
+    parser.add_argument("--data", type=Path, default=Path("data"), help=f"folder with {TRAINING_SET}")
     parser.add_argument("--weights", type=Path, help="folder of encoder files; without: random weights")
     parser.add_argument("--labels", type=Path, help="labels of all photos, for the detectors")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
@@ -167,9 +170,23 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=320, help="pixels")
     parser.add_argument("--runs", type=Path, help="keep the detectors there")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+    parser.add_argument("--table", action="store_true", help="only print what FILE.json holds, as Markdown")
     parser.add_argument("--group", choices=GROUPS, help=argparse.SUPPRESS)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def table(found: dict[str, Any]) -> str:
+    """The figures as Markdown, one table for each group; means over the seeds."""
+    lines = []
+    for group in [name for name in GROUPS if name in found]:
+        lines += [f"| {group} | adaptive F | MAE | IoU | seeds |", "| --- | ---: | ---: | ---: | ---: |"]
+        for name, seeds in found.get(group, {}).items():
+            means = [np.mean([row[key] for row in seeds.values()]) for key in ("f_adaptive", "mae", "iou")]
+            told = " | ".join(f"{value:.3f}".removeprefix("0") for value in means)
+            lines.append(f"| {name} | {told} | {len(seeds)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def command(options: argparse.Namespace) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-GUIDE = (Path(__file__).resolve().parent.parent / "docs" / "guide.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+GUIDE = (DOCS / "guide.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 
 
@@ -46,3 +47,31 @@ def run(language: str, text: str, folder: Path) -> "subprocess.CompletedProcess[
         assert text.startswith("act2sal ")
         command = ["sh", "-c", f'"{sys.executable}" -m act2sal.cli {text.removeprefix("act2sal ")}']
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_page_of_presets_is_current() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import make_presets; print(make_presets.page(), end='')"],
+        cwd=DOCS,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (DOCS / "presets.md").read_text(encoding="utf-8") == done.stdout
+
+
+@pytest.mark.parametrize("name", ["levers", "levers_400"])
+def test_the_tables_of_what_was_tried_are_those_of_the_results(name: str) -> None:
+    recipes = DOCS.parent / "recipes"
+    command = [
+        sys.executable,
+        recipes / "levers.py",
+        "--table",
+        "--out",
+        recipes / "results" / f"{name}.json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line for line in done.stdout.splitlines() if line]
+    assert len(rows) > 10
+    page = (DOCS / "what-was-tried.md").read_text(encoding="utf-8")
+    assert done.stdout.strip() in page

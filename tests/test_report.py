@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from act2sal.report import write_report
 from act2sal.report.page import _memory, shown_epochs
 from act2sal.run_directory import RunDirectory
 from act2sal.samples import Samples
+from tiny import tiny_config
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 LABEL_FREE = {"stage 1 encoder": "none", "stage 2 encoder": "none"}
@@ -189,8 +192,9 @@ def test_encoder_that_saw_labels_is_marked(tmp_path: Path) -> None:
     with new_run(tmp_path) as run:
         page = write(run, supervision={"stage 1 encoder": "ImageNet labels", "stage 2 encoder": "none"})
     first, second = (page.texts.index(f"Stage {stage} encoder") + 1 for stage in (1, 2))
-    assert page.texts[first] == "mobilenetv2, builtin weights\N{NO-BREAK SPACE}‡"
-    assert page.texts[second] == "mobilenetv2, builtin weights"
+    assert page.texts[first].startswith("mobilenetv2, builtin weights (fine-tuned on 3,000 photos of DUTS-TR")
+    assert page.texts[first].endswith("\N{NO-BREAK SPACE}‡")
+    assert "‡" not in page.texts[second]
     assert "trained with ImageNet labels: this run is not label-free" in page.text
 
 
@@ -271,3 +275,16 @@ def test_the_most_memory_that_a_process_held_is_told() -> None:
     assert _memory(rows) == {"MiB": 1200, "GPU MiB": 71}
     assert _memory([{"stage": "stage1", "epoch": 1, "seconds": 1.0}]) == {}
     assert peak_memory()["MiB"] > 50
+
+
+def test_it_says_of_the_labels_what_is_known(trained: Path, tmp_path: Path) -> None:
+    own = (trained / "report.html").read_text(encoding="utf-8")
+    assert "no mask was opened" in own
+    shutil.copytree(trained, tmp_path / "run")
+    with RunDirectory(tmp_path / "run", writes=False) as run:
+        config = replace(tiny_config(), given_labels="LABELS", encoder_weights="builtin")
+        write_report(run, config, photos=6, failures=[], supervision={"stage 2 encoder": "none"})
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "no mask was opened" not in page
+    assert "given in LABELS: this run does not know whether" in page
+    assert "DUTS-TR" in page

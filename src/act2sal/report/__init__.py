@@ -12,6 +12,9 @@ from act2sal.samples import read_samples
 
 __all__ = ["write_report"]
 
+BUILTIN = " (fine-tuned on 3,000 photos of DUTS-TR, without masks)"
+"""What the encoder of the shipped detector has seen beside ImageNet."""
+
 
 def write_report(
     run: RunDirectory,
@@ -44,6 +47,7 @@ def write_report(
         samples=read_samples(run.samples),
         scores=json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {},
         options=to_toml(config),
+        given_labels=config.given_labels,
     )
     write_atomic(run.report, page(facts).encode(errors="replace"))
     measured = profile(by_stage(facts.rows))
@@ -56,6 +60,6 @@ def encoder_names(config: TrainConfig) -> dict[str, str]:
 
     def described(stage: Stage1Config | Stage2Config) -> str:
         name, weights = stage.encoder or config.encoder, stage.encoder_weights or config.encoder_weights
-        return f"{name}, {weights} weights"
+        return f"{name}, {weights} weights{BUILTIN if weights == 'builtin' else ''}"
 
     return {"stage 1 encoder": described(config.stage1), "stage 2 encoder": described(config.stage2)}

@@ -27,7 +27,7 @@ class Facts:
     """What a report says.
 
     failures: one line per photo that could not be read; encoders, supervision: by encoder; rows: of the log;
-    scores: by name, then metric; options: the run's config as TOML.
+    scores: by name, then metric; options: the run's config as TOML; given_labels: their folder, if they were.
     """
 
     device: str
@@ -39,6 +39,7 @@ class Facts:
     samples: Sequence[Sample]
     scores: Mapping[str, Mapping[str, float]]
     options: str
+    given_labels: str | None = None
 
 
 def page(facts: Facts) -> str:
@@ -88,11 +89,19 @@ def _summary(facts: Facts) -> str:
         entries.append((encoder[:1].upper() + encoder[1:], facts.encoders.get(encoder, supervision) + dagger))
     tiles = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>\n" for key, value in entries)
     return (
-        "<header>\n<h1>Salient-object detector trained without masks</h1>\n"
+        "<header>\n<h1>Salient-object detector</h1>\n"
         '<p class="soft">Activation to Saliency: stage 1 reads cues off a pretrained encoder, stage 2 trains '
         "a detector on them and repairs the labels while it learns.</p>\n"
+        f'<p class="soft">{escape(_labels_note(facts.given_labels))}</p>\n'
         f'<dl class="facts">\n{tiles}</dl>\n{_supervision_notes(facts.supervision)}</header>\n'
     )
+
+
+def _labels_note(given: str | None) -> str:
+    """Where the labels come from, as far as it is known."""
+    if given is None:
+        return "Its labels were made by stage 1, from the photos alone: no mask was opened."
+    return f"Its labels were given in {given}: this run does not know whether they were made with masks."
 
 
 def _memory(rows: Sequence[LogRow]) -> dict[str, int]:
