@@ -22,7 +22,7 @@ between the three. Made by `python docs/make_presets.py`.
 OPEN = {
     "stage1.side_weights": "the paper gives no weights for the losses of F_3, F_4, F_5; 1 each is the plain reading",
     "stage1.fusion_stride": "the paper does not say on which grid the features are joined; the code takes stride 2",
-    "stage1.sign": "an exact tie: the text gives -1, the code an empty map",
+    "stage1.sign": "an exact tie: the text gives +1, the code an empty map",
     "stage1.batchnorm_drift": "a frozen encoder is meant; in the code its BatchNorm goes on counting",
     "stage1.random_gain": "not in the paper; in the code a gain that the checkpoint keeps",
     "stage1.loss_at_photo_size": "the paper does not say at which size Eq. 4 is taken",
@@ -35,6 +35,12 @@ OPEN = {
     "stage2.flip_once": "the code draws the mirroring once, when it loads the data",
 }
 """What the paper leaves open, or the published code reads otherwise, by option."""
+
+ALIKE = """
+Open in the paper, too, and the same in all three, as in the published code: the parameters of the dense CRF and the
+side of the median filter (Eq. 6), the momentum of SGD, the weight decay of stage 1. The update of labels is Eq. 14;
+the schedule of its lambda has no number.
+"""
 
 
 def main() -> None:
@@ -50,7 +56,7 @@ def page() -> str:
         told = [shown(values[name][option]) for name in ("default", "paper", "official")]
         if len(set(told)) > 1:
             rows.append(f"| `{option}` | {' | '.join(told)} | {OPEN.get(option, '')} |")
-    return INTRODUCTION + "\n" + "\n".join(rows) + "\n"
+    return INTRODUCTION + "\n" + "\n".join(rows) + "\n" + ALIKE
 
 
 def flat(config: TrainConfig) -> dict[str, Any]:

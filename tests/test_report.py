@@ -288,3 +288,12 @@ def test_it_says_of_the_labels_what_is_known(trained: Path, tmp_path: Path) -> N
     assert "no mask was opened" not in page
     assert "given in LABELS: this run does not know whether" in page
     assert "DUTS-TR" in page
+
+
+def test_labels_of_a_teacher_are_not_said_to_be_made_without_masks(tmp_path: Path) -> None:
+    with RunDirectory.open(tmp_path / "run", TrainConfig(), resume=False, overwrite=False) as run:
+        config = replace(tiny_config(), teacher="OLD")
+        write_report(run, config, photos=6, failures=[], supervision={"stage 2 encoder": "none"})
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "no mask was opened" not in page
+    assert "go back to the teacher OLD" in page

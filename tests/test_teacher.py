@@ -22,6 +22,7 @@ from act2sal.pseudo_labels import label_from_logits
 from act2sal.run_directory import RunDirectory
 from act2sal.teacher import coarse, logit, predicted_logits
 from act2sal.torch_network import TorchNetwork
+from act2sal.training_state import TrainingState
 from tiny import SIZE, cpu, files_of, random_squares, tiny_config
 
 
@@ -168,7 +169,7 @@ def test_a_generation_needs_a_round_to_learn_in() -> None:
 
 @pytest.mark.parametrize("lever", [{"freeze_encoder": False}, {"batchnorm_drift": True}])
 def test_with_a_teacher_the_encoder_of_stage_1_stays_as_it_is(
-    lever: dict[str, Any], scenes: Path, trained: Path, tmp_path: Path
+    lever: dict[str, Any], scenes: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no first fit that could keep what changes in it, so that a run that goes on would differ."""
     config = replace(tiny_config(stage1=lever, stage2={"epochs": 1}), teacher=str(trained))
@@ -176,3 +177,17 @@ def test_with_a_teacher_the_encoder_of_stage_1_stays_as_it_is(
     _, encoder = load_stage1(tmp_path / "run" / "stage1.safetensors")
     before = initial_encoder(config.stage1, config).state_dict()
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    saved = TrainingState.save
+
+    def save_and_stop(*state: Any) -> None:
+        saved(*state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(TrainingState, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):  # after the first epoch of the round
+            train(scenes / "photos", tmp_path / "again", config, quiet=True)
+    train(scenes / "photos", tmp_path / "again", config, resume=True, quiet=True)
+    for name in ("stage1.safetensors", "detector.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+    assert files_of(tmp_path / "again" / "labels") == files_of(tmp_path / "run" / "labels")

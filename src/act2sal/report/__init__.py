@@ -48,6 +48,7 @@ def write_report(
         scores=json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {},
         options=to_toml(config),
         given_labels=config.given_labels,
+        teacher=config.teacher,
     )
     write_atomic(run.report, page(facts).encode(errors="replace"))
     measured = profile(by_stage(facts.rows))

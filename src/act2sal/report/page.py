@@ -27,7 +27,8 @@ class Facts:
     """What a report says.
 
     failures: one line per photo that could not be read; encoders, supervision: by encoder; rows: of the log;
-    scores: by name, then metric; options: the run's config as TOML; given_labels: their folder, if they were.
+    scores: by name, then metric; options: the run's config as TOML; given_labels: their folder, if they were;
+    teacher: name of the detector that labels and weights go back to, if one was given.
     """
 
     device: str
@@ -40,6 +41,7 @@ class Facts:
     scores: Mapping[str, Mapping[str, float]]
     options: str
     given_labels: str | None = None
+    teacher: str | None = None
 
 
 def page(facts: Facts) -> str:
@@ -92,16 +94,18 @@ def _summary(facts: Facts) -> str:
         "<header>\n<h1>Salient-object detector</h1>\n"
         '<p class="soft">Activation to Saliency: stage 1 reads cues off a pretrained encoder, stage 2 trains '
         "a detector on them and repairs the labels while it learns.</p>\n"
-        f'<p class="soft">{escape(_labels_note(facts.given_labels))}</p>\n'
+        f'<p class="soft">{escape(_labels_note(facts.given_labels, facts.teacher))}</p>\n'
         f'<dl class="facts">\n{tiles}</dl>\n{_supervision_notes(facts.supervision)}</header>\n'
     )
 
 
-def _labels_note(given: str | None) -> str:
+def _labels_note(given: str | None, teacher: str | None) -> str:
     """Where the labels come from, as far as it is known."""
-    if given is None:
-        return "Its labels were made by stage 1, from the photos alone: no mask was opened."
-    return f"Its labels were given in {given}: this run does not know whether they were made with masks."
+    if given is not None:
+        return f"Its labels were given in {given}: this run does not know whether they were made with masks."
+    if teacher is not None:
+        return f"Its labels go back to the teacher {teacher}: whether that was trained with masks, its own run says."
+    return "Its labels were made by stage 1, from the photos alone: no mask was opened."
 
 
 def _memory(rows: Sequence[LogRow]) -> dict[str, int]:
