@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from act2sal.config import Format
+from act2sal.detect import Detector
 from act2sal.encoding import read_profile
+from act2sal.image_inputs import ImageInput
 from act2sal.images import read_photo
 from act2sal.output_kinds import parse_kind
 from act2sal.predict import Outcome, predict_by
@@ -151,3 +154,30 @@ def test_a_damaged_profile_changes_nothing(broken: bytes, tmp_path: Path) -> Non
     Image.new("L", (4, 4), 128).save(tmp_path / "b.png", icc_profile=broken)
     assert read_photo(tmp_path / "a.jpg")[0, 0, 0] > 200
     assert read_photo(tmp_path / "b.png")[0, 0, 0] == 128
+
+
+@pytest.mark.parametrize("held", ["path", "pillow", "array", "tensor"])
+def test_a_cutout_in_python_is_no_more_opaque_than_the_picture(held: str, tmp_path: Path) -> None:
+    """Whatever the picture is held in; where it shows through, its own colours and not white come out."""
+    pixels = np.zeros((40, 60, 4), np.uint8)
+    pixels[...] = (200, 40, 30, 255)
+    pixels[:, 20:40, 3] = 128
+    pixels[:, 40:, 3] = 0
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "glass.png")
+    inputs: dict[str, ImageInput] = {
+        "path": tmp_path / "glass.png",
+        "pillow": picture,
+        "array": pixels,
+        "tensor": torch.from_numpy(pixels).permute(2, 0, 1),
+    }
+
+    class Everything:
+        size, rates = 32, False
+
+        def __call__(self, squares: np.ndarray) -> np.ndarray:
+            return np.ones(squares.shape[:3], np.float32)
+
+    result = np.array(Detector(Everything()).cutout(inputs[held]))  # type: ignore[arg-type]
+    assert np.array_equal(result[..., 3], pixels[..., 3])
+    assert np.abs(result[:, :40, :3].astype(int) - (200, 40, 30)).max() <= 1

@@ -13,7 +13,7 @@ from act2sal.compositing import cutout
 from act2sal.config import Backend, Refine
 from act2sal.errors import CheckpointError, InputError
 from act2sal.gpu import gpu_is_possible
-from act2sal.image_inputs import ImageInput, rgb_of
+from act2sal.image_inputs import ImageInput, opacity_of, rgb_of
 from act2sal.images import resize_photo
 from act2sal.origin import UNKNOWN, all_seen
 from act2sal.upsampling import full_size
@@ -164,11 +164,16 @@ class Detector:
     def cutout(self, image: ImageInput) -> Image.Image:
         """The picture as RGBA, its saliency as alpha, without the colours of its background at the edges.
 
+        Where the picture is transparent itself, the result has the product of both.
+
         Raises:
             ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
         """
-        photo = rgb_of(image)
-        return Image.fromarray(cutout(photo, self.batch([photo])[0]))
+        photo, opacity = rgb_of(image), opacity_of(image)
+        prob = self.batch([photo])[0]
+        if opacity is None:
+            return Image.fromarray(cutout(photo, prob))
+        return Image.fromarray(cutout(opacity.colours, prob, opacity.alpha))
 
 
 def _file(model: Path | None, device: str, backend: Backend) -> Path:

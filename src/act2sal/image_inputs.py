@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2sal.images import read_photo, reason_of, upright_rgb
+from act2sal.images import Opacity, read_photo, read_with_opacity, reason_of, upright_opacity, upright_rgb
 
 
 @runtime_checkable
@@ -50,6 +50,25 @@ def rgb_of(image: ImageInput) -> NDArray[np.uint8]:
     if isinstance(image, TensorLike):
         return _rgb_of_array(_array_of(image), channels_first=True)
     raise TypeError(f"a picture is a path, a Pillow image, an array or a tensor, not {type(image).__name__}")
+
+
+def opacity_of(image: ImageInput) -> Opacity | None:
+    """The transparency of any `ImageInput`; None where it is opaque.
+
+    Raises:
+        ImageError, ValueError, TypeError: as `rgb_of`.
+    """
+    if isinstance(image, str | Path):
+        return read_with_opacity(Path(image))[1]
+    if isinstance(image, Image.Image):
+        return upright_opacity(image)
+    if isinstance(image, np.ndarray):
+        pixels = _channels_last(image, channels_first=False)
+    else:
+        pixels = _channels_last(_array_of(image), channels_first=True)
+    if pixels.shape[-1] < 4:
+        return None
+    return upright_opacity(Image.fromarray(np.ascontiguousarray(_eight_bit(pixels))))
 
 
 def _rgb_of_pillow(image: Image.Image) -> NDArray[np.uint8]:

@@ -176,6 +176,11 @@ def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
     return _to_rgb(_upright(image), png=image.format == "PNG")
 
 
+def upright_opacity(image: Image.Image) -> Opacity | None:
+    """The transparency of a Pillow image, turned as in `upright_rgb`; None where it is opaque."""
+    return _opacity(_upright(image))
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """The image with its pixels loaded and its EXIF orientation applied."""
     # Pillow parses the metadata of a TIFF again while it loads the pixels.

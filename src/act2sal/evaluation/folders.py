@@ -182,11 +182,16 @@ def _score_files(masks: MaskReader, map_file: Path, mask_file: Path) -> ImageSco
 
 
 def _score_read(masks: MaskReader, map_file: Path, mask_file: Path) -> ImageScores:
-    pixels, grey = read_map(map_file), masks.read(mask_file)
+    pixels, grey = _read_grey(map_file), masks.read(mask_file)
     refuse_turned(map_file, pixels.shape, mask_file, grey.shape)
     low, high = int(grey.min()), int(grey.max())
     graded = bool(((grey != low) & (grey != high)).any())
     return score_map(pixels, grey > MASK_THRESHOLD, graded=graded)
+
+
+def _read_grey(path: Path) -> NDArray[np.uint8]:
+    """The grey levels of a map, (H, W) uint8."""
+    return read_map(path)
 
 
 def name_of(mask: Path, masks: Path) -> str:
