@@ -16,9 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from act2sal.config import LabelConfig, Mirrored, Stage2Config, StoredPrecision
 from act2sal.detector import DetectorNetwork
 from act2sal.encoders import freeze
+from act2sal.gradient_step import gradient_step
 from act2sal.prefetch import LateWrites, pinned, prefetched
 from act2sal.rectify import LabelBank
 from act2sal.stage1 import FrozenFeatures, LiveFeatures, activation_network, self_training
+from act2sal.stage1.views import ResizedPhotos, views
 from act2sal.stage2 import Stage2, make_optimizer
 from act2sal.stopwatch import Stopwatch
 from act2sal.training_state import epoch_generator
@@ -123,6 +125,9 @@ def test_no_step_waits_for_the_device(optimizer: str, crop: float, tmp_path: Pat
         view=32 if crop < 1 else None,
         jitter=0.3,
         rectify_warmup=0,
+        trim=0.25,
+        scale_consistency=1.0,
+        second_sizes=(32,),
     )
     photos = random_squares(4)
     bank = LabelBank.create(tmp_path, [photo[..., 0] for photo in photos], count=4, size=SIZE)
@@ -133,7 +138,7 @@ def test_no_step_waits_for_the_device(optimizer: str, crop: float, tmp_path: Pat
     (drawn,) = stage._drawn(bank, [[2, 0, 1, 3]], epoch_generator(0, 0))
     with NoWaiting():
         batch = stage._batch(drawn)
-        loss, logits = stage._step(network, steps, batch)
+        loss, logits = stage._step(network, steps, batch, epoch=1)
         change = stage._rectify(late, batch, logits, 0)
     late.flush()
     assert float(loss) > 0
@@ -145,7 +150,8 @@ def test_no_step_waits_for_the_device(optimizer: str, crop: float, tmp_path: Pat
 
 @pytest.mark.parametrize("mirror", ["features", "photos"])
 def test_no_step_of_stage_1_waits_for_the_device(mirror: Mirrored, tmp_path: Path) -> None:
-    options, photos = replace(tiny_config().stage1, drop_pixels=0.5), random_squares(4)
+    levers: dict[str, Any] = {"texture": 0.005, "scale_consistency": 1.0, "curriculum": True}
+    options, photos = replace(tiny_config().stage1, drop_pixels=0.5, **levers), random_squares(4)
     features = FrozenFeatures(
         freeze(tiny_encoder()), photos, fabric=cpu(), precision="float16", mirror=mirror
     )
@@ -155,12 +161,14 @@ def test_no_step_of_stage_1_waits_for_the_device(mirror: Mirrored, tmp_path: Pat
     trained, steps = cpu().setup(
         stage1_fit._Trained([network]), torch.optim.SGD(network.parameters(), lr=0.1, fused=True)
     )
-    batch = features.fetch([2, 0, 3], torch.tensor([True, False, True]))
+    cut, flips = [[2, 0, 3]], [torch.tensor([True, False, True])]
+    quarters = ResizedPhotos(photos, SIZE // 4)
+    (seen,) = views(features, [features], quarters, cut, flips, epoch_generator(0, 0), CPU)
     with NoWaiting():
-        loss = stage1_fit._step(
-            trained, features, batch, options, steps, cpu(), epoch_generator(0, 0), Stopwatch()
-        )
-    assert 0 < float(loss) < 2
+        activations = trained(seen, Stopwatch())
+        loss = stage1_fit._loss(activations, seen.colours, options, 0, epoch_generator(0, 0))
+        loss = gradient_step(loss, steps, cpu(), Stopwatch())
+    assert float(loss) > 0
 
 
 def test_no_step_of_self_training_waits_for_the_device(tmp_path: Path) -> None:
@@ -174,7 +182,7 @@ def test_no_step_of_self_training_waits_for_the_device(tmp_path: Path) -> None:
     cut = self_training._fetched(features, labels, [[2, 0, 3]], epoch_generator(0, 0), CPU)
     ((batch, target),) = cut
     with NoWaiting():
-        loss = self_training._step(module, features, batch, target, steps, cpu(), Stopwatch())
+        loss = self_training._step(module, features, batch, target, 0.25, steps, cpu(), Stopwatch())
     assert float(loss) > 0
 
 
