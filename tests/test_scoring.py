@@ -237,3 +237,13 @@ def test_a_sheet_shows_every_picture_and_grey_where_there_is_none(tmp_path: Path
     assert (pixels == 225).all(axis=2).any()
     with pytest.raises(ValueError, match="one cell per column"):
         write_sheet(tmp_path / "sheet.png", ["one"], [])
+
+
+def test_the_worst_images_show_masks_of_0_and_1_as_those_of_0_and_255(tmp_path: Path) -> None:
+    maps, masks = write_maps(tmp_path / "maps", 90), write_maps(tmp_path / "masks", 0)
+    for path in masks.rglob("*.png"):
+        write_gray_png(tmp_path / "ones" / path.relative_to(masks), read_photo(path)[..., 0] // 255)
+    for name, folder in (("of_255", masks), ("of_1", tmp_path / "ones")):
+        done = run(maps, folder, "--worst", 3, "--sheet", tmp_path / f"{name}.png")
+        assert done.returncode == 0, done.stderr
+    assert np.array_equal(read_photo(tmp_path / "of_1.png"), read_photo(tmp_path / "of_255.png"))

@@ -1,7 +1,7 @@
 """Contact sheets: one row per photo, one column per picture of it, captions under each."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +56,14 @@ def write_sheet(path: Path, heads: Sequence[str], rows: Sequence[Sequence[Cell]]
     write_result(path, marked_png(content.getvalue(), Origin("sheet")))
 
 
-def cell_of(path: Path | None, caption: str = "") -> Cell:
-    """The picture in a file; none where there is no file or it cannot be read."""
+def cell_of(
+    path: Path | None, caption: str = "", *, read: Callable[[Path], NDArray[np.uint8]] = read_photo
+) -> Cell:
+    """The picture in a file, as `read` gives it; none where there is no file or it cannot be read."""
     if path is None:
         return Cell(None, caption)
     try:
-        return Cell(read_photo(path), caption)
+        return Cell(read(path), caption)
     except ImageError:
         return Cell(None, caption)
 

@@ -22,6 +22,7 @@ from act2sal.evaluation import (
     names_of,
 )
 from act2sal.images import write_atomic
+from act2sal.mask_files import MaskReader, read_map
 from act2sal.origin import LABEL_FREE, UNKNOWN, all_seen, origin_of
 from act2sal.photo_search import Search, SilentRemarks
 from act2sal.score_plots import write_curves
@@ -218,12 +219,13 @@ def write_worst(path: Path, one: Scored, count: int, photos: Path | None, *, end
         else {photo.relative.with_suffix("").as_posix(): photo.path for photo in _photos(folder)}
     )
     worst = sorted(one.scores.rows, key=lambda row: (getattr(row.measures, COMPARED), -row.measures.mae))
+    masks = MaskReader.of(mask for _, mask in pairing.pairs)
     rows = []
     for row in worst[:count]:
         map_file, mask_file = files[row.name]
         caption = f"F {row.measures.f_adaptive:.3f}  MAE {row.measures.mae:.3f}"
-        cells = (found.get(row.name), row.name), (mask_file, ""), (map_file, caption)
-        rows.append([cell_of(file, text) for file, text in cells])
+        photo = cell_of(found.get(row.name), row.name)
+        rows.append([photo, cell_of(mask_file, read=masks.read), cell_of(map_file, caption, read=read_map)])
     write_sheet(path, ["photo", "mask", "map"], rows)
 
 
