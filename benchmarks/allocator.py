@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from act2sal.allocator import keep_freed_memory
-from act2sal.detector import DetectorNetwork
-from act2sal.encoders import build_encoder
-from act2sal.hardware import hardware
-from act2sal.images import write_atomic
-from act2sal.losses import detector_loss
+from act2sal.a2s.detector import DetectorNetwork
+from act2sal.a2s.losses import detector_loss
+from act2sal.data.images import write_atomic
+from act2sal.networks.encoders import build_encoder
+from act2sal.runtime.allocator import keep_freed_memory
+from act2sal.runtime.hardware import hardware
 
 SIZE, BATCH, STEPS, TURNS = 256, 8, 12, 3
 SETTINGS = ("as it comes", "freed memory kept")

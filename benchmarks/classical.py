@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from act2sal import classical
 from act2sal.classical import METHODS
 from act2sal.classical.superpixels import superpixels
-from act2sal.datasets import find_photos
-from act2sal.hardware import hardware
-from act2sal.images import read_photo, resize_photo, write_atomic
-from act2sal.predict import SaliencyMethod
+from act2sal.data.images import read_photo, resize_photo, write_atomic
+from act2sal.data.photo_files import find_photos
+from act2sal.predict.maps import SaliencyMethod
+from act2sal.runtime.hardware import hardware
 
 COUNT, SIZE = 20, (300, 400)
 FEW, MANY = 4, 44

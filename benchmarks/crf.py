@@ -26,12 +26,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal import crf
+from act2sal.a2s import crf
+from act2sal.a2s.crf import inference, lattice, simplex
+from act2sal.a2s.pseudo_labels import write_labels
 from act2sal.config import LabelConfig
-from act2sal.crf import inference, lattice, simplex
-from act2sal.hardware import processor
-from act2sal.images import read_photo, write_atomic
-from act2sal.pseudo_labels import write_labels
+from act2sal.data.images import read_photo, write_atomic
+from act2sal.runtime.hardware import processor
 
 Photo = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -273,7 +273,7 @@ def in_new_process(code: str, **environment: str) -> float:
 def compilation() -> dict[str, float]:
     """Seconds until the kernels are ready, imports excluded, with an empty and with a filled cache."""
     code = (
-        "import time; from act2sal import crf; start = time.perf_counter();"
+        "import time; from act2sal.a2s import crf; start = time.perf_counter();"
         "crf.compile_kernels(); print(time.perf_counter() - start)"
     )
     with tempfile.TemporaryDirectory() as cache:
@@ -289,7 +289,7 @@ def peak_memory(photo: Photo) -> dict[str, float]:
         file = Path(folder) / "photo.npy"
         np.save(file, photo)
         code = (
-            "import numpy as np; from pathlib import Path; from act2sal import crf; crf.compile_kernels();"
+            "import numpy as np; from pathlib import Path; from act2sal.a2s import crf; crf.compile_kernels();"
             f"photo = np.load({str(file)!r}); mask = photo[..., 1] > 128; {{}}"
             "lines = Path('/proc/self/status').read_text().splitlines();"
             "print(next(int(line.split()[1]) / 1024 for line in lines if line.startswith('VmHWM')))"

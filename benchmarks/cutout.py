@@ -28,15 +28,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from pymatting import estimate_foreground_ml
 
-from act2sal import model_files
-from act2sal.compositing import cutout, foreground_colors
-from act2sal.datasets import find_photos
-from act2sal.detect import Detector
-from act2sal.encoding import encoded
-from act2sal.hardware import hardware
-from act2sal.images import read_photo, resize_photo, write_atomic
-from act2sal.onnx_network import OnnxNetwork
-from act2sal.upsampling import full_size
+from act2sal.data.encoding import encoded
+from act2sal.data.images import read_photo, resize_photo, write_atomic
+from act2sal.data.photo_files import find_photos
+from act2sal.networks import model_files
+from act2sal.predict.compositing import cutout, foreground_colors
+from act2sal.predict.detector import Detector
+from act2sal.predict.onnx_network import OnnxNetwork
+from act2sal.predict.upsampling import full_size
+from act2sal.runtime.hardware import hardware
 
 SIZE = (3000, 4000)
 NOISE = 3.0

@@ -17,10 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from act2sal.datasets import pairs
+from act2sal.data.images import write_atomic
+from act2sal.data.photo_files import pairs
 from act2sal.evaluation import evaluate
-from act2sal.hardware import hardware
-from act2sal.images import write_atomic
+from act2sal.runtime.hardware import hardware
 
 PROGRAMS = ("py-sod-metrics loop", "act2sal")
 TURNS = 2

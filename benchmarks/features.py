@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from act2sal.config import Mirrored, Precision, Stage1Config, StoredPrecision, TrainConfig
-from act2sal.datasets import find_photos
+from act2sal.data.images import write_atomic
+from act2sal.data.photo_files import find_photos
 from act2sal.evaluation import evaluate
-from act2sal.hardware import hardware
-from act2sal.images import write_atomic
-from act2sal.labelling import Labelling, make_fabric, photo_bank
-from act2sal.training_state import LogRow
+from act2sal.runs.training_state import LogRow
+from act2sal.runtime.hardware import hardware
+from act2sal.training.labelling import Labelling, make_fabric, photo_bank
 
 WAYS: tuple[tuple[Precision, StoredPrecision, Mirrored], ...] = (
     ("float32", "float16", "features"),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from act2sal.config import Precision
-from act2sal.precision import fabric_precision
+from act2sal.runtime.precision import fabric_precision
 
 TRIES = 20
 MATRIX_SIDE = 1024

@@ -23,15 +23,15 @@ import torch
 from floor import cpu_fabric, ours
 from torch import Tensor, nn
 
-from act2sal.allocator import keep_freed_memory
+from act2sal.a2s.detector import DetectorNetwork
+from act2sal.a2s.losses import detector_loss
 from act2sal.config import PRESETS
-from act2sal.cpu_gradients import with_fast_gradients
-from act2sal.detector import DetectorNetwork
-from act2sal.encoders import build_encoder
-from act2sal.hardware import hardware
-from act2sal.images import write_atomic
-from act2sal.losses import detector_loss
-from act2sal.stage2 import make_optimizer
+from act2sal.data.images import write_atomic
+from act2sal.networks.encoders import build_encoder
+from act2sal.runtime.allocator import keep_freed_memory
+from act2sal.runtime.cpu_gradients import with_fast_gradients
+from act2sal.runtime.hardware import hardware
+from act2sal.training.stage2 import make_optimizer
 
 SIZE, BATCH = 320, 8
 STRIDED = ((96, 160), (144, 80), (192, 40), (576, 20))

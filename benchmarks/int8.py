@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.datasets import pairs
+from act2sal.data.images import read_photo, resize_photo, write_atomic
+from act2sal.data.photo_files import pairs
 from act2sal.evaluation import MASK_THRESHOLD, score_prob
-from act2sal.export import export
-from act2sal.hardware import hardware
-from act2sal.images import read_photo, resize_photo, write_atomic
-from act2sal.onnx_network import OnnxNetwork
-from act2sal.upsampling import full_size
+from act2sal.predict.export import export
+from act2sal.predict.onnx_network import OnnxNetwork
+from act2sal.predict.upsampling import full_size
+from act2sal.runtime.hardware import hardware
 
 TRAINING, TEST = "duts_tr_3000", "ecssd_dev"
 TIMED = 100

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from act2sal.images import write_atomic, write_gray_png
+from act2sal.data.images import write_atomic, write_gray_png
 
 COMMANDS = ("label", "train", "predict")
 STAGE1 = {
@@ -62,7 +62,7 @@ def main() -> None:
         }
         print(command, result[command], flush=True)
     # A child's peak starts from the memory of the process that started it, and this import loads PyTorch.
-    from act2sal.hardware import hardware
+    from act2sal.runtime.hardware import hardware
 
     result["hardware"] = hardware()
     if options.out:

@@ -28,13 +28,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from u2netp import SIZE, write_u2netp
 
-from act2sal.datasets import find_photos
-from act2sal.detect import BATCH, Detector
-from act2sal.export import export
-from act2sal.hardware import processor
-from act2sal.images import read_photo, resize_map, resize_photo, write_atomic, write_gray_png
-from act2sal.onnx_network import OnnxNetwork
-from act2sal.predict import predict
+from act2sal.data.images import read_photo, resize_map, resize_photo, write_atomic, write_gray_png
+from act2sal.data.photo_files import find_photos
+from act2sal.predict.detector import BATCH, Detector
+from act2sal.predict.export import export
+from act2sal.predict.maps import predict
+from act2sal.predict.onnx_network import OnnxNetwork
+from act2sal.runtime.hardware import processor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MEMORY_PHOTOS, MEMORY_WARM, MEMORY_SIZE = 5000, 500, 64

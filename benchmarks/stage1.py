@@ -39,18 +39,20 @@ import torch
 from floor import Rates, Work, counted, cpu_fabric, measured_rates, ours
 from numpy.typing import NDArray
 
-from act2sal.activation import ActivationNetwork, stage1_loss
-from act2sal.allocator import keep_freed_memory
+from act2sal.a2s.activation import ActivationNetwork
+from act2sal.a2s.separation_loss import stage1_loss
 from act2sal.config import PRESETS, Precision, Stage1Config, TrainConfig
-from act2sal.datasets import PhotoBank, build_photo_bank, find_photos
-from act2sal.encoders import Encoder, build_encoder, freeze
+from act2sal.data.images import write_atomic
+from act2sal.data.photo_bank import PhotoBank, build_photo_bank
+from act2sal.data.photo_files import find_photos
 from act2sal.evaluation import evaluate
-from act2sal.hardware import hardware
-from act2sal.images import write_atomic
-from act2sal.labelling import Fitted, Labelling, initial_encoder, make_fabric, photo_bank
-from act2sal.stage1 import FrozenFeatures, LiveFeatures, activation_network, fit
-from act2sal.stage1.fit import enlarged
-from act2sal.training_state import LogRow, TrainingState, learning_rate
+from act2sal.networks.encoders import Encoder, build_encoder, freeze
+from act2sal.runs.training_state import LogRow, TrainingState, learning_rate
+from act2sal.runtime.allocator import keep_freed_memory
+from act2sal.runtime.hardware import hardware
+from act2sal.training.labelling import Fitted, Labelling, initial_encoder, make_fabric, photo_bank
+from act2sal.training.stage1 import FrozenFeatures, LiveFeatures, activation_network, fit
+from act2sal.training.stage1.fit import enlarged
 
 SIDES: dict[str, Precision] = {"plain": "float32", "ours": "auto", "ours in float32": "float32"}
 """And the arithmetic of each."""

@@ -33,19 +33,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
-from act2sal.allocator import keep_freed_memory
+from act2sal.a2s.detector import DetectorNetwork
+from act2sal.a2s.losses import detector_loss
 from act2sal.config import PRESETS, LabelConfig, Precision, Stage2Config
-from act2sal.cpu_gradients import with_fast_gradients
-from act2sal.datasets import build_photo_bank, find_photos
-from act2sal.detector import DetectorNetwork
-from act2sal.encoders import build_encoder
-from act2sal.hardware import hardware
-from act2sal.images import write_atomic, write_gray_png
-from act2sal.labelling import read_label
-from act2sal.losses import detector_loss
-from act2sal.rectify import LabelBank
-from act2sal.stage2 import Stage2, make_optimizer
-from act2sal.training_state import LogRow, TrainingState
+from act2sal.data.images import write_atomic, write_gray_png
+from act2sal.data.label_bank import LabelBank
+from act2sal.data.photo_bank import build_photo_bank
+from act2sal.data.photo_files import find_photos
+from act2sal.networks.encoders import build_encoder
+from act2sal.runs.training_state import LogRow, TrainingState
+from act2sal.runtime.allocator import keep_freed_memory
+from act2sal.runtime.cpu_gradients import with_fast_gradients
+from act2sal.runtime.hardware import hardware
+from act2sal.training.labelling import read_label
+from act2sal.training.stage2 import Stage2, make_optimizer
 
 SIDES: dict[str, Precision] = {"plain": "float32", "ours": "auto", "ours in float32": "float32"}
 """And the arithmetic of each."""

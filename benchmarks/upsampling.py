@@ -28,13 +28,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal import upsampling
-from act2sal.datasets import pairs
-from act2sal.detect import Detector
+from act2sal.data.images import read_photo, resize_map, resize_photo, write_atomic
+from act2sal.data.photo_files import pairs
 from act2sal.evaluation import MASK_THRESHOLD
 from act2sal.evaluation.boundary import boundary, boundary_f
-from act2sal.hardware import hardware
-from act2sal.images import read_photo, resize_map, resize_photo, write_atomic
+from act2sal.predict import upsampling
+from act2sal.predict.detector import Detector
+from act2sal.runtime.hardware import hardware
 
 Map = NDArray[np.float32]
 Photo = NDArray[np.uint8]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2sal import Detector
-from act2sal.images import read_photo
-from act2sal.output_kinds import parse_kind, rendered
+from act2sal.data.images import read_photo
+from act2sal.predict.output_kinds import parse_kind, rendered
 from act2sal.scenes import write_demo_photos
 
 FOLDER = Path(__file__).parent

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from act2sal.classical import METHODS
-from act2sal.datasets import pairs
+from act2sal.data.images import read_photo, resize_map, write_atomic
+from act2sal.data.photo_files import pairs
 from act2sal.evaluation import evaluate
-from act2sal.images import read_photo, resize_map, write_atomic
-from act2sal.predict import predict_by
-from act2sal.score_table import score_text, table
+from act2sal.evaluation.tables import score_text, table
+from act2sal.predict.maps import predict_by
 
 RESULT = Path(__file__).resolve().parent / "results" / "classical.json"
 SETS = ("ecssd_dev", "pascal_s_dev", "sod_dev")

@@ -3,7 +3,8 @@
     python recipes/confidence.py DATA --out recipes/results/confidence.json
 
 DATA holds ecssd_dev, pascal_s_dev and sod_dev with images/ and masks/. The confidence was fitted without masks, by
-the training (`act2sal.presence`); here masks are read. With an object: photos, and crops that hold what is masked.
+the training (`act2sal.training.presence`); here masks are read. With an object: photos, and crops that
+hold what is masked.
 Without: crops of the same photos without a masked pixel, rendered backgrounds and texture photos. A crop without the
 object has a partner with it, of the same photo, aspect and size in pixels.
 
@@ -24,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from act2sal.datasets import find_photos
-from act2sal.detect import BATCH, Detector, Network
-from act2sal.hardware import hardware
-from act2sal.images import read_photo, resize_photo, write_atomic
-from act2sal.model_files import BUILTIN_PATH
-from act2sal.presence_examples import WITH, crop_pair, rendered
+from act2sal.data.images import read_photo, resize_photo, write_atomic
+from act2sal.data.photo_files import find_photos
+from act2sal.networks.model_files import BUILTIN_PATH
+from act2sal.predict.detector import BATCH, Detector, Network
+from act2sal.runtime.hardware import hardware
 from act2sal.scenes.backgrounds import SKIMAGE_PHOTOS, TEXTURE_PHOTOS
+from act2sal.training.presence_examples import WITH, crop_pair, rendered
 
 COMMAND = "python recipes/confidence.py DATA --out recipes/results/confidence.json"
 SETS = ("ecssd_dev", "pascal_s_dev", "sod_dev")

@@ -30,12 +30,12 @@ import torch
 
 from act2sal.cli import main as act2sal
 from act2sal.config import PRESETS, PresetName, TrainConfig
-from act2sal.detect import Detector
-from act2sal.hardware import hardware
-from act2sal.images import read_photo, write_atomic
-from act2sal.pipeline import train
-from act2sal.run_directory import RunDirectory
+from act2sal.data.images import read_photo, write_atomic
+from act2sal.predict.detector import Detector
+from act2sal.runs.run_directory import RunDirectory
+from act2sal.runtime.hardware import hardware
 from act2sal.scenes import write_scenes
+from act2sal.training.pipeline import train
 
 LARGEST_MEAN_DIFFERENCE = 0.005
 """Of two maps of one photo on CUDA, whose convolutions round to TF32, and on the CPU."""

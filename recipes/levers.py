@@ -28,17 +28,18 @@ import numpy as np
 import torch
 from run import TRAINING_SET, WEIGHT_FILES
 
+from act2sal.a2s.pseudo_labels import label_from_logits
 from act2sal.config import LabelConfig, Stage1Config, Stage2Config, TrainConfig
-from act2sal.datasets import PhotoBank, find_photos
-from act2sal.detect import Detector
+from act2sal.data.images import read_photo, write_atomic
+from act2sal.data.photo_bank import PhotoBank
+from act2sal.data.photo_files import find_photos
 from act2sal.evaluation import Tally
-from act2sal.hardware import hardware
-from act2sal.images import read_photo, write_atomic
-from act2sal.labelling import Labelling, make_fabric, photo_bank
-from act2sal.pipeline import train
-from act2sal.pseudo_labels import label_from_logits
-from act2sal.stage1 import cue_logits
-from act2sal.training_state import LogRow
+from act2sal.predict.detector import Detector
+from act2sal.runs.training_state import LogRow
+from act2sal.runtime.hardware import hardware
+from act2sal.training.labelling import Labelling, make_fabric, photo_bank
+from act2sal.training.pipeline import train
+from act2sal.training.stage1 import cue_logits
 
 EVERY = 5
 """One of so many photos is set aside."""

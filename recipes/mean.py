@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from act2sal.checkpoint import load_detector, read_metadata, save_detector
-from act2sal.datasets import build_photo_bank, find_photos
-from act2sal.detector import DetectorNetwork
-from act2sal.presence import fit_presence
+from act2sal.a2s.detector import DetectorNetwork
+from act2sal.data.photo_bank import build_photo_bank
+from act2sal.data.photo_files import find_photos
+from act2sal.networks.checkpoint import load_detector, read_metadata, save_detector
+from act2sal.training.presence import fit_presence
 
 DETECTOR = "detector.safetensors"
 

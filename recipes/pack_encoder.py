@@ -8,8 +8,8 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from act2sal.encoders import build_encoder, encoder_metadata
-from act2sal.images import write_atomic
+from act2sal.data.images import write_atomic
+from act2sal.networks.encoders import build_encoder, encoder_metadata
 
 MATRIX = 2
 """Least dimensions of a tensor that is halved: statistics and offsets keep their precision."""

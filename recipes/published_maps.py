@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
+from act2sal.data.images import write_atomic
 from act2sal.evaluation import SCORES, evaluate
-from act2sal.images import write_atomic
-from act2sal.score_table import score_text, table
+from act2sal.evaluation.tables import score_text, table
 
 RESULT = Path(__file__).resolve().parent / "results" / "published_maps.json"
 SETS = (("HS", "ecssd_dev"), ("RBD", "pascal_s_dev"), ("RBD", "sod_dev"))

@@ -16,16 +16,16 @@ from pathlib import Path
 from mean import write_mean
 
 from act2sal.config import TrainConfig, load_toml
-from act2sal.datasets import find_photos, mirror
+from act2sal.data.images import write_atomic, write_gray_png
+from act2sal.data.label_bank import LabelBank
+from act2sal.data.photo_files import find_photos, png_paths
 from act2sal.evaluation import evaluate
-from act2sal.hardware import hardware
-from act2sal.images import write_atomic, write_gray_png
-from act2sal.peak_memory import MEMORY
-from act2sal.pipeline import read_supervision
-from act2sal.rectify import LabelBank
-from act2sal.run_directory import stage_title
-from act2sal.stopwatch import SECONDS
-from act2sal.training_state import LogRow
+from act2sal.runs.run_directory import stage_title
+from act2sal.runs.training_state import LogRow
+from act2sal.runtime.hardware import hardware
+from act2sal.runtime.peak_memory import MEMORY
+from act2sal.runtime.stopwatch import SECONDS
+from act2sal.training.pipeline import read_supervision
 from act2sal.version import __version__
 
 FOLDER = Path(__file__).resolve().parent
@@ -174,7 +174,7 @@ def label_folders(folder: Path, photos: Path) -> dict[str, Path]:
         return rows
     bank = LabelBank(banks, epoch=last)
     rows["after OLR"] = folder / "cache" / "rectified"
-    for index, target in enumerate(mirror(find_photos(photos), rows["after OLR"])):
+    for index, target in enumerate(png_paths(find_photos(photos), rows["after OLR"])):
         write_gray_png(target, bank.read([index])[0, 0].numpy())
     return rows
 

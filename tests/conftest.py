@@ -68,7 +68,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run directory of a finished training with `tiny.tiny_config()` on the scenes; not to be changed."""
-    from act2sal.pipeline import train
+    from act2sal.training.pipeline import train
 
     run = tmp_path_factory.mktemp("trained") / "run"
     train(scenes / "photos", run, tiny_config(), quiet=True)

@@ -20,9 +20,9 @@ from typing import Any
 
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from act2sal.pipeline import train
-from act2sal.run_directory import RunDirectory
-from act2sal.training_state import LogRow
+from act2sal.runs.run_directory import RunDirectory
+from act2sal.runs.training_state import LogRow
+from act2sal.training.pipeline import train
 from tiny import tiny_config
 
 KILLS = 10

@@ -8,11 +8,11 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from act2sal import parallel
 from act2sal.errors import InputError
-from act2sal.presence import fit_presence
-from act2sal.synced_norm import synced
-from act2sal.training_state import TrainingState
+from act2sal.runs.training_state import TrainingState
+from act2sal.runtime import parallel
+from act2sal.runtime.synced_norm import synced
+from act2sal.training.presence import fit_presence
 from tiny import cpu, tiny_detector
 
 PROCESSES = 2

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from act2sal.checkpoint import read_metadata
 from act2sal.config import PRESETS, TrainConfig, load_toml
-from act2sal.run_directory import RunDirectory
+from act2sal.networks.checkpoint import read_metadata
+from act2sal.runs.run_directory import RunDirectory
 from tiny import random_squares
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"

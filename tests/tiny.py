@@ -9,10 +9,10 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
+from act2sal.a2s.detector import DetectorNetwork
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig
-from act2sal.detector import DetectorNetwork
-from act2sal.encoders import Encoder, build_encoder
-from act2sal.training_state import LogRow
+from act2sal.networks.encoders import Encoder, build_encoder
+from act2sal.runs.training_state import LogRow
 
 SIZE = 64
 ENCODER = "test_efficientnet"

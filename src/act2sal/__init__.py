@@ -12,18 +12,18 @@ Everything is loaded when it is first used, so that `import act2sal` takes no ti
 
 from typing import TYPE_CHECKING
 
-from act2sal.telemetry import switch_off
+from act2sal.runtime.telemetry import switch_off
 from act2sal.version import __version__
 
 switch_off()
 
 if TYPE_CHECKING:
     from act2sal.config import PRESETS, TrainConfig
-    from act2sal.detect import Detector
+    from act2sal.data.images import read_photo
     from act2sal.evaluation import Tally, evaluate
-    from act2sal.images import read_photo
-    from act2sal.labelling import label
-    from act2sal.pipeline import train
+    from act2sal.predict.detector import Detector
+    from act2sal.training.labelling import label
+    from act2sal.training.pipeline import train
 
 __all__ = [
     "PRESETS",
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> object:
 
         return getattr(config, name)
     if name == "Detector":
-        from act2sal.detect import Detector
+        from act2sal.predict.detector import Detector
 
         return Detector
     if name in ("Tally", "evaluate"):
@@ -52,15 +52,15 @@ def __getattr__(name: str) -> object:
 
         return getattr(evaluation, name)
     if name == "label":
-        from act2sal.labelling import label
+        from act2sal.training.labelling import label
 
         return label
     if name == "read_photo":
-        from act2sal.images import read_photo
+        from act2sal.data.images import read_photo
 
         return read_photo
     if name == "train":
-        from act2sal.pipeline import train
+        from act2sal.training.pipeline import train
 
         return train
     raise AttributeError(f"module 'act2sal' has no attribute {name!r}")

@@ -16,7 +16,7 @@ from act2sal.errors import InputError
 from act2sal.limits import broken_limit
 
 Boundary = Literal["db1", "db2", "db3", "db4", "db5"]
-Threshold = Literal["half", "zero", "otsu", "mean", "median"]
+LabelThreshold = Literal["half", "zero", "otsu", "mean", "median"]
 Soft = Literal["none", "fitted", "all"]
 Distance = Literal["eq4", "falling"]
 Sign = Literal["area", "area_zero", "corners", "border"]
@@ -124,7 +124,7 @@ class Stage1Config:
 class LabelConfig:
     """Pseudo labels (Eq. 6): threshold, dense CRF, median filter."""
 
-    threshold: Threshold = "half"
+    threshold: LabelThreshold = "half"
     """Where foreground begins before the CRF: half of the probability stretched to [0, 1], as in the published code;
     zero, the decision boundary itself, as in the paper; or Otsu's, the mean or the median of the activation map
     (Table I)."""

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from act2sal.config import PRESETS, Stage2Config, TrainConfig
+from act2sal.data.images import write_atomic
 from act2sal.evaluation import evaluate
-from act2sal.images import write_atomic
-from act2sal.pipeline import read_supervision, train
-from act2sal.predict import Detector, predict
-from act2sal.report import write_report
-from act2sal.run_directory import RunDirectory
+from act2sal.predict.maps import Detector, predict
+from act2sal.runs.report import write_report
+from act2sal.runs.run_directory import RunDirectory
 from act2sal.scenes import write_demo_photos, write_scenes
+from act2sal.training.pipeline import read_supervision, train
 
 TRAINING_SCENES, TEST_SCENES = 64, 24
 

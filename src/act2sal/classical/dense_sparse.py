@@ -20,7 +20,7 @@ from act2sal.classical.superpixels import (
     segmented,
     stretched,
 )
-from act2sal.compiled import compiled
+from act2sal.runtime.compiled import compiled
 
 SCALES = ((50, 10), (100, 10), (150, 20), (200, 20), (250, 25), (300, 25), (350, 30), (400, 30))
 """Superpixels of a photo and compactness of SLIC in each of the segmentations (Section 3.3; published code)."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from act2sal.classical.region_merging import flat_regions, merged
 from act2sal.classical.superpixels import at_working_size, cielab, means, stretched
-from act2sal.compiled import compiled
+from act2sal.runtime.compiled import compiled
 
 SCALES = (3, 17, 33)
 """Side, in pixels, of the square that the regions of each layer can hold, at about 400 x 300 (Section 3.1)."""

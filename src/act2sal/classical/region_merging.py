@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.classical.superpixels import means
-from act2sal.compiled import compiled
+from act2sal.runtime.compiled import compiled
 
 
 def flat_regions(photo: NDArray[np.uint8], tolerance: int) -> NDArray[np.int64]:

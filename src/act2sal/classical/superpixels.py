@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import slic
 
-from act2sal.images import SaliencyMethod, resize_map, resize_photo
+from act2sal.data.images import SaliencyMethod, resize_map, resize_photo
 
 WORKING_SIDE = 400
 """Longest side, in pixels, at which a method looks at a photo; that of most photos the methods were made for."""

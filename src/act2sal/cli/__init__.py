@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from act2sal import cores
 from act2sal.cli.commands import (
     compare_command,
     convert_command,
@@ -20,6 +19,7 @@ from act2sal.cli.commands import (
 )
 from act2sal.cli.ending import DEBUG, OK, WRONG_USAGE, ended, error
 from act2sal.errors import one_line
+from act2sal.runtime import cores
 from act2sal.version import __version__
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {

@@ -8,7 +8,6 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
-from act2sal import cores
 from act2sal.cli.contradictions import given_names, refuse_contradictions
 from act2sal.cli.ending import OK, SOME_FAILED, ended_like_ctrl_c, failures
 from act2sal.cli.options import (
@@ -25,10 +24,11 @@ from act2sal.cli.options import (
 from act2sal.cli.outputs import refuse_outputs
 from act2sal.cli.parsing import parsed
 from act2sal.config import EARLIER, PRESETS, TrainConfig, load_toml
+from act2sal.data.images import limit_pixels
 from act2sal.errors import InputError
-from act2sal.gpu import refuse_missing
-from act2sal.images import limit_pixels
 from act2sal.limits import broken_number
+from act2sal.runtime import cores
+from act2sal.runtime.gpu import refuse_missing
 
 Options = TypeVar("Options")
 
@@ -41,8 +41,8 @@ def train_command(arguments: Sequence[str]) -> int:
     refuse_outputs("train", options)
     refuse_missing(options.options.device, options.options.devices)
     limit_pixels(options.max_pixels)
-    from act2sal import parallel
-    from act2sal.pipeline import train
+    from act2sal.runtime import parallel
+    from act2sal.training.pipeline import train
 
     outcome = train(
         options.photos,
@@ -62,7 +62,7 @@ def label_command(arguments: Sequence[str]) -> int:
     """`act2sal label`."""
     options = _parse(LabelOptions, arguments, "label")
     limit_pixels(options.max_pixels)
-    from act2sal.labelling import label
+    from act2sal.training.labelling import label
 
     config = TrainConfig(
         encoder=options.encoder,
@@ -93,7 +93,7 @@ def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
     limit_pixels(options.max_pixels)
-    from act2sal import prediction
+    from act2sal.predict import job as prediction
 
     rendering = prediction.rendering_of(
         options.kind,
@@ -145,8 +145,8 @@ def compare_command(arguments: Sequence[str]) -> int:
     options = _parse(CompareOptions, arguments, "compare")
     limit_pixels(options.max_pixels)
     from act2sal import classical
-    from act2sal.comparison import compare
-    from act2sal.detect import Detector
+    from act2sal.evaluation.comparison import compare
+    from act2sal.predict.detector import Detector
 
     names = options.methods.split(",")
     unknown = [name for name in names if name not in METHODS]
@@ -176,11 +176,11 @@ def evaluate_command(arguments: Sequence[str]) -> int:
     """`act2sal evaluate`."""
     options = _parse(EvaluateOptions, arguments, "evaluate")
     limit_pixels(options.max_pixels)
-    from act2sal import scoring
+    from act2sal.evaluation import scoring
 
     maps, masks = _what_to_score(options)
-    jobs = scoring.jobs_of(maps, masks)
-    scored = scoring.score(jobs, ending=options.ending, workers=options.workers, quiet=options.quiet)
+    map_sets = scoring.map_sets_of(maps, masks)
+    scored = scoring.score(map_sets, ending=options.ending, workers=options.workers, quiet=options.quiet)
     if options.json is not None:
         scoring.write_json(options.json, scored)
     if options.csv is not None:
@@ -189,7 +189,9 @@ def evaluate_command(arguments: Sequence[str]) -> int:
         scoring.write_plots(options.plot, scored)
     if options.worst > 0:
         for one in scored:
-            named = "-".join(part for part in (one.job.data_set, one.job.method) if part and len(scored) > 1)
+            named = "-".join(
+                part for part in (one.map_set.data_set, one.map_set.method) if part and len(scored) > 1
+            )
             named = named.replace("/", "-")
             sheet = options.sheet.with_stem(f"{options.sheet.stem}-{named}") if named else options.sheet
             scoring.write_worst(sheet, one, options.worst, options.photos, ending=options.ending)
@@ -210,7 +212,7 @@ def evaluate_command(arguments: Sequence[str]) -> int:
 def export_command(arguments: Sequence[str]) -> int:
     """`act2sal export`."""
     options = _parse(ExportOptions, arguments, "export")
-    from act2sal.export import export
+    from act2sal.predict.export import export
 
     done = export(
         options.model,
@@ -230,7 +232,7 @@ def export_command(arguments: Sequence[str]) -> int:
 def convert_command(arguments: Sequence[str]) -> int:
     """`act2sal convert`."""
     options = _parse(ConvertOptions, arguments, "convert")
-    from act2sal.official import convert_official
+    from act2sal.networks.official import convert_official
 
     kind = convert_official(options.source, options.out, half=options.half)
     print(f"{options.out}: {kind}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from act2sal.config import LabelConfig, Stage1Config, TrainConfig
 from act2sal.errors import InputError
-from act2sal.planning import is_one_file, is_one_video
+from act2sal.predict.plan import is_one_file, is_one_video
 
 logger = logging.getLogger("act2sal")
 

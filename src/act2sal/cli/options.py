@@ -16,7 +16,7 @@ from act2sal.config import (
     Stage1Config,
     TrainConfig,
 )
-from act2sal.images import MAX_PIXELS
+from act2sal.data.images import MAX_PIXELS
 
 Method = Literal["a2s", "dsr", "mc", "rbd", "hs"]
 Exclude = Annotated[str, tyro.conf.arg(metavar="auto|none|NAME,...")]

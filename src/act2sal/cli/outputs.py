@@ -14,12 +14,12 @@ from act2sal.cli.options import (
     PredictOptions,
     TrainOptions,
 )
-from act2sal.datasets import SUFFIXES
-from act2sal.encoding import FORMAT_OF
+from act2sal.data.encoding import FORMAT_OF
+from act2sal.data.output_paths import refuse_file, refuse_folder
+from act2sal.data.photo_files import SUFFIXES
 from act2sal.errors import InputError
-from act2sal.output_paths import refuse_file, refuse_folder
-from act2sal.planning import is_one_file, is_one_video, refuse_unwritten
-from act2sal.video import VIDEO_SUFFIXES
+from act2sal.predict.plan import is_one_file, is_one_video, refuse_unwritten
+from act2sal.predict.video import VIDEO_SUFFIXES
 
 
 def refuse_outputs(command: str, options: Any) -> None:

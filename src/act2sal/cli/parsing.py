@@ -95,7 +95,7 @@ def _is_input(word: str) -> bool:
 
 
 def _is_kind(word: str) -> bool:
-    from act2sal.output_kinds import is_kind
+    from act2sal.predict.output_kinds import is_kind
 
     return is_kind(word)
 

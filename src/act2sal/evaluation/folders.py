@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from act2sal import cores, progress
-from act2sal.datasets import DatasetError, Pairing, pairs
+from act2sal.data.images import ImageError
+from act2sal.data.mask_files import MaskReader, read_map, refuse_turned
+from act2sal.data.origin import origin_of
+from act2sal.data.photo_files import DatasetError, Pairing, pairs
+from act2sal.data.pixel_budget import held
 from act2sal.evaluation.accumulator import REPLICATES, Accumulator
 from act2sal.evaluation.image_scores import MASK_THRESHOLD, ImageScores, score_map, score_prob
 from act2sal.evaluation.scores import Counts, ImageRow, Scores
-from act2sal.images import ImageError
-from act2sal.mask_files import MaskReader, read_map, refuse_turned
-from act2sal.origin import origin_of
-from act2sal.pixel_budget import held
+from act2sal.runtime import cores, progress
 
 _AHEAD = 8  # pairs in work per thread
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.compiled import compiled
+from act2sal.runtime.compiled import compiled
 
 LEVELS = 256
 _QUADRANTS = 4

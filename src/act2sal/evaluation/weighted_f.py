@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.compiled import compiled
+from act2sal.runtime.compiled import compiled
 
 BETA_SQUARED = 1.0
 _SIDE, _SIGMA = 7, 5.0

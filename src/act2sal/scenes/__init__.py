@@ -13,10 +13,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2sal.images import write_atomic, write_gray_png
+from act2sal.data.images import write_atomic, write_gray_png
 from act2sal.scenes.backgrounds import SKIMAGE_PHOTOS, background
 from act2sal.scenes.objects import Shape, random_shape
-from act2sal.scenes.textures import Colours, Field, blend, blur, colour, fractal_noise, pattern, rotate
+from act2sal.scenes.textures import Colours, Plane, blend, blur, colour, fractal_noise, pattern, rotate
 
 DEMO_PHOTOS = (
     "astronaut.png",
@@ -104,7 +104,7 @@ def _add_object(
     return shadowed, mask
 
 
-def _albedo(rng: Generator, shape: Shape, u: Field, v: Field, surroundings: Colours) -> Colours:
+def _albedo(rng: Generator, shape: Shape, u: Plane, v: Plane, surroundings: Colours) -> Colours:
     """Colours of the surface: of each part a pattern of two, the first unlike the surroundings."""
     size = (u.shape[0], u.shape[1])
     candidates = [colour(rng.random(), rng.uniform(0.1, 0.8), rng.uniform(0.25, 0.95)) for _ in range(3)]
@@ -120,7 +120,7 @@ def _albedo(rng: Generator, shape: Shape, u: Field, v: Field, surroundings: Colo
 
 
 def _shade(
-    rng: Generator, albedo: Colours, height: Field, radius: float, light: NDArray[np.float32]
+    rng: Generator, albedo: Colours, height: Plane, radius: float, light: NDArray[np.float32]
 ) -> Colours:
     """Lambert shading with light from the sky, and a highlight of random strength (Blinn, 1977)."""
     smooth = blur(height, 1.0) * np.float32(radius)
@@ -137,7 +137,7 @@ def _shade(
     )
 
 
-def _shadow(rng: Generator, alpha: Field, radius: float, light: NDArray[np.float32]) -> Field:
+def _shadow(rng: Generator, alpha: Plane, radius: float, light: NDArray[np.float32]) -> Plane:
     """Darkness (H, W) of the soft shadow: the outline moved away from the light, and a patch below."""
     shift = np.array([[1, 0, -light[0] * radius * 0.45], [0, 1, -light[1] * radius * 0.2]], dtype=np.float32)
     size = (alpha.shape[1], alpha.shape[0])

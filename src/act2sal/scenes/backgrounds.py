@@ -9,8 +9,8 @@ import skimage
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from act2sal.images import read_photo
-from act2sal.scenes.textures import Colours, Field, blend, blur, colour, fractal_noise
+from act2sal.data.images import read_photo
+from act2sal.scenes.textures import Colours, Plane, blend, blur, colour, fractal_noise
 
 SKIMAGE_PHOTOS = Path(skimage.__file__).parent / "data"
 TEXTURE_PHOTOS = ("brick.png", "grass.png", "gravel.png")
@@ -132,7 +132,7 @@ def _water(rng: Generator, size: tuple[int, int]) -> Colours:
     return photo * _lighting(rng, size)[..., None]
 
 
-def _lighting(rng: Generator, size: tuple[int, int]) -> Field:
+def _lighting(rng: Generator, size: tuple[int, int]) -> Plane:
     """Smooth uneven illumination (H, W) around 1."""
     angle = rng.uniform(0, 2 * np.pi)
     rows = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]

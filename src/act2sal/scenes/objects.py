@@ -8,7 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from act2sal.scenes.textures import Field
+from act2sal.scenes.textures import Plane
 
 Point = tuple[float, float]
 Surface = tuple[NDArray[np.floating], NDArray[np.floating]]
@@ -19,29 +19,29 @@ Surface = tuple[NDArray[np.floating], NDArray[np.floating]]
 class Shape:
     """A shape over a pixel grid, in units of the object's radius."""
 
-    inside: Field
+    inside: Plane
     """(H, W) float32: > 0 inside, < 0 outside, zero on the outline."""
-    height: Field
+    height: Plane
     """(H, W) float32 >= 0: how far the surface stands out towards the viewer."""
     part: NDArray[np.intp]
     """(H, W): number of the part (body, legs, ...) that is seen."""
 
 
-def random_shape(rng: Generator, u: Field, v: Field) -> Shape:
+def random_shape(rng: Generator, u: Plane, v: Plane) -> Shape:
     """One of the shapes, over object coordinates u (right), v (down), both (H, W); it fits |u|, |v| <= 1."""
     kinds = (_superquadric, _superquadric, _blob, _gem, _vase, _mug, _creature, _creature, _mushroom, _fish)
     return kinds[rng.integers(len(kinds))](rng, u, v)
 
 
-def _superquadric(rng: Generator, u: Field, v: Field) -> Shape:
+def _superquadric(rng: Generator, u: Plane, v: Plane) -> Shape:
     """From an ellipsoid (exponent 2) to a cushion (6)."""
     exponent = float(rng.choice([2.0, rng.uniform(2.2, 6)]))
     aspect = rng.uniform(0.55, 1.0)
-    inside: Field = 1 - np.abs(u) ** exponent - np.abs(v / aspect) ** exponent
+    inside: Plane = 1 - np.abs(u) ** exponent - np.abs(v / aspect) ** exponent
     return _union([(inside, aspect * np.maximum(inside, 0) ** (1 / exponent))])
 
 
-def _blob(rng: Generator, u: Field, v: Field) -> Shape:
+def _blob(rng: Generator, u: Plane, v: Plane) -> Shape:
     """A potato: the radius is a sum of cosines of the angle."""
     angle = np.arctan2(v, u)
     radius = np.full_like(u, 0.72)
@@ -51,7 +51,7 @@ def _blob(rng: Generator, u: Field, v: Field) -> Shape:
     return _union([(inside, 0.7 * np.sqrt(np.maximum(inside, 0)))])
 
 
-def _gem(rng: Generator, u: Field, v: Field) -> Shape:
+def _gem(rng: Generator, u: Plane, v: Plane) -> Shape:
     """A convex polygon with slanted sides and a flat top."""
     corners = int(rng.integers(4, 9))
     angles = (np.arange(corners) + rng.uniform(-0.25, 0.25, corners)) * 2 * np.pi / corners + rng.uniform(
@@ -64,12 +64,12 @@ def _gem(rng: Generator, u: Field, v: Field) -> Shape:
     return _union([(inside, np.minimum(np.maximum(inside, 0) * slant, top))])
 
 
-def _vase(rng: Generator, u: Field, v: Field) -> Shape:
+def _vase(rng: Generator, u: Plane, v: Plane) -> Shape:
     """A body of revolution with a random smooth profile."""
     return _union([_revolution(rng, u, v)])
 
 
-def _mug(rng: Generator, u: Field, v: Field) -> Shape:
+def _mug(rng: Generator, u: Plane, v: Plane) -> Shape:
     """A cup with a ring for a handle: its mask has a hole."""
     width = rng.uniform(0.45, 0.6)
     side = np.maximum(1 - (u / width) ** 2, 0)
@@ -79,7 +79,7 @@ def _mug(rng: Generator, u: Field, v: Field) -> Shape:
     return _union([(cup, width * np.sqrt(side)), (ring, 0.09 * np.sqrt(np.maximum(ring, 0)))])
 
 
-def _creature(rng: Generator, u: Field, v: Field) -> Shape:
+def _creature(rng: Generator, u: Plane, v: Plane) -> Shape:
     """An animal: body, head, four legs, ears, tail."""
     u = u * float(rng.choice([-1, 1]))
     thick, leg = rng.uniform(0.22, 0.32), rng.uniform(0.07, 0.11)
@@ -98,7 +98,7 @@ def _creature(rng: Generator, u: Field, v: Field) -> Shape:
     return _union(parts)
 
 
-def _mushroom(rng: Generator, u: Field, v: Field) -> Shape:
+def _mushroom(rng: Generator, u: Plane, v: Plane) -> Shape:
     """A cap on a stem; with a thin stem, a tree or a lollipop."""
     cap_height = rng.uniform(0.4, 0.65)
     low = rng.uniform(-0.15, 0.1)
@@ -113,7 +113,7 @@ def _mushroom(rng: Generator, u: Field, v: Field) -> Shape:
     )
 
 
-def _fish(rng: Generator, u: Field, v: Field) -> Shape:
+def _fish(rng: Generator, u: Plane, v: Plane) -> Shape:
     """A spindle with tail and fins; also a bird or a plane, as one likes."""
     u = u * float(rng.choice([-1, 1]))
     thick = rng.uniform(0.24, 0.38)
@@ -125,15 +125,15 @@ def _fish(rng: Generator, u: Field, v: Field) -> Shape:
     return _union(parts)
 
 
-def _revolution(rng: Generator, u: Field, v: Field) -> Surface:
+def _revolution(rng: Generator, u: Plane, v: Plane) -> Surface:
     knots = np.linspace(-1, 1, 6)
     spline = CubicSpline(knots, rng.uniform(0.22, 0.66, len(knots)))
     width = np.clip(spline(np.clip(v, -1, 1)), 0.14, 0.75).astype(np.float32)
-    side: Field = 1 - (u / width) ** 2
+    side: Plane = 1 - (u / width) ** 2
     return np.minimum(side, 5 * (0.92 - np.abs(v))), width * np.sqrt(np.maximum(side, 0))
 
 
-def _limb(u: Field, v: Field, start: Point, end: Point, start_radius: float, end_radius: float) -> Surface:
+def _limb(u: Plane, v: Plane, start: Point, end: Point, start_radius: float, end_radius: float) -> Surface:
     """A rounded cone from `start` to `end`."""
     along = (end[0] - start[0], end[1] - start[1])
     share = ((u - start[0]) * along[0] + (v - start[1]) * along[1]) / (along[0] ** 2 + along[1] ** 2 + 1e-9)

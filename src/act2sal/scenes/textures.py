@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Plane = NDArray[np.float32]
 """(H, W) float32."""
 Colours = NDArray[np.float32]
 """(H, W, 3) or (3,) float32 RGB in [0, 1]."""
@@ -24,7 +24,7 @@ def fractal_noise(
     octaves: int = 5,
     stretch: float = 1.0,
     roughness: float = 0.55,
-) -> Field:
+) -> Plane:
     """Sum of random grids, each half as coarse and `roughness` times as strong as the last, in [0, 1].
 
     `cell` is the coarsest grid step in pixels; a `stretch` above 1 draws the noise out horizontally.
@@ -52,7 +52,7 @@ def colour(hue: float, saturation: float, value: float) -> Colours:
     return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
 
-def blend(first: Colours, second: Colours, share: Field) -> Colours:
+def blend(first: Colours, second: Colours, share: Plane) -> Colours:
     """(H, W, 3): `first` where `share` (H, W) is 0, `second` where it is 1."""
     return first + (second - first) * share[..., None]
 
@@ -62,7 +62,7 @@ def blur(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.float32)
 
 
-def pattern(rng: Generator, u: Field, v: Field) -> Field:
+def pattern(rng: Generator, u: Plane, v: Plane) -> Plane:
     """A random pattern over object coordinates u, v (H, W) -> share of a second colour, (H, W) in [0, 1]."""
     kind = rng.choice(PATTERNS, p=PATTERN_SHARES)
     noise = fractal_noise(rng, (u.shape[0], u.shape[1]), cell=float(rng.uniform(20, 60)))
@@ -81,12 +81,12 @@ def pattern(rng: Generator, u: Field, v: Field) -> Field:
     return 0.5 * noise
 
 
-def rotate(u: Field, v: Field, angle: float) -> tuple[Field, Field]:
+def rotate(u: Plane, v: Plane, angle: float) -> tuple[Plane, Plane]:
     """Coordinates u, v (H, W) in axes turned by `angle` (radians)."""
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return u * cosine + v * sine, v * cosine - u * sine
 
 
-def _step(signal: Field, sharpness: float) -> Field:
+def _step(signal: Plane, sharpness: float) -> Plane:
     """Turn a wave into bands with soft borders."""
     return np.clip(0.5 + sharpness * signal / 2, 0, 1)

@@ -1,0 +1,1 @@
+"""Photos, masks, labels and arrays on disk."""

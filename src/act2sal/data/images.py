@@ -1,0 +1,326 @@
+"""Photos and maps: decode, orient, resize, write."""
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from act2sal.data.color_profiles import as_rgb
+from act2sal.errors import FileError, InputError
+
+Value = TypeVar("Value")
+
+SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+"""Those that Pillow reads by itself; HEIC comes by the extra `heic`."""
+
+MAX_PIXELS = 250_000_000
+"""Of the largest photo that is read, unless `limit_pixels` says another number; a file can claim any."""
+
+TEMPORARY = ".tmp-"
+"""How the names of files that are being written begin; a process that was killed leaves them."""
+
+ORIENTATION_TAG = 0x0112  # of EXIF
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_largest = MAX_PIXELS
+_WARNING_LOCK = threading.Lock()
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+class ImageError(FileError):
+    """A photo that cannot be read: `path`, and in `reason` one line that says why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """Decode the file `path` (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) -> (H, W, 3) uint8 RGB.
+
+    The EXIF orientation is applied. Transparency is laid on white, 16-bit values are scaled to 8 bits, other
+    deep values from their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile
+    in the file; of an animation the first frame counts. Safe to call from several threads.
+
+    Raises ImageError: missing, empty, truncated, no image, or more pixels than `limit_pixels` allows.
+    """
+    return decoded(path, lambda image, png: _to_rgb(image, png=png))
+
+
+class Opacity(NamedTuple):
+    """What a photo with transparency is made of.
+
+    colours: (H, W, 3) uint8 RGB, not laid on anything; white where nothing is seen. alpha: (H, W) uint8.
+    """
+
+    colours: NDArray[np.uint8]
+    alpha: NDArray[np.uint8]
+
+
+def read_with_opacity(path: Path) -> tuple[NDArray[np.uint8], Opacity | None]:
+    """`read_photo`, and the photo's transparency; None where it is opaque.
+
+    Raises ImageError: as `read_photo`.
+    """
+    return decoded(path, lambda image, png: (_to_rgb(image, png=png), _opacity(image)))
+
+
+def decoded(path: Path, work: Callable[[Image.Image, bool], Value]) -> Value:
+    """What `work` makes of the upright image in a file, and of whether that is a PNG.
+
+    Raises ImageError: as `read_photo`; too little memory is a reason, too.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(path, "the file is empty")
+        with open_image(path) as image:
+            if image.width * image.height > _largest:
+                raise ImageError(path, _too_large(image.size))
+            return work(_upright(image), image.format == "PNG")
+    except (FileError, InputError):
+        raise
+    except Exception as error:  # Pillow's decoders raise errors of many types on malformed bytes
+        raise ImageError(path, reason_of(error)) from error
+
+
+def resize_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize photo (H, W, 3) uint8 to `size` = (height, width): bilinear, antialiased where it shrinks."""
+    height, width = size
+    if photo.shape[:2] == (height, width):
+        return photo.copy()
+    return np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_map(prob: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize prob (H, W) float32 to `size` = (height, width), bilinear as `align_corners=False`."""
+    height, width = size
+    return np.asarray(cv2.resize(prob, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def write_gray_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write pixels (H, W) uint8 as an 8-bit PNG; folders are made, the file appears whole or not at all."""
+    write_atomic(path, gray_png(pixels))
+
+
+def gray_png(pixels: NDArray[np.uint8]) -> bytes:
+    """The file of pixels (H, W) uint8 as an 8-bit PNG."""
+    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+        raise ValueError(f"a grey PNG needs (H, W) uint8, not {pixels.shape} {pixels.dtype}")
+    # OpenCV's default compression is faster than Pillow's, and the files are hardly larger.
+    _, encoded = cv2.imencode(".png", pixels)
+    return encoded.tobytes()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` to a temporary file beside `path`, then rename it; folders are made.
+
+    Raises OSError: it cannot be written; the error names `path`.
+    """
+    with naming(path), written_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of the body, which only works on the file `path`, names that file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, with its suffix, that becomes `path` if the body ends well and else goes.
+
+    Folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{threading.get_ident()}{path.suffix}"
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels of a Pillow image, (H, W, 3) uint8 RGB, by the rules of `read_photo`; its EXIF orientation is applied.
+
+    Whatever error Pillow's decoders raise on malformed bytes comes through.
+    """
+    return _to_rgb(_upright(image), png=image.format == "PNG")
+
+
+def upright_opacity(image: Image.Image) -> Opacity | None:
+    """The transparency of a Pillow image, turned as in `upright_rgb`; None where it is opaque."""
+    return _opacity(_upright(image))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image with its pixels loaded and its EXIF orientation applied."""
+    # Pillow parses the metadata of a TIFF again while it loads the pixels.
+    with without_warnings() if image.format == "TIFF" else nullcontext():
+        image.load()
+    with without_warnings():
+        transpose = _TRANSPOSE.get(image.getexif().get(ORIENTATION_TAG, 1))
+    return image if transpose is None else image.transpose(transpose)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silence Pillow's remarks about odd metadata; filters are global, hence the lock and short bodies."""
+    with _WARNING_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def open_image(path: Path) -> Image.Image:
+    """A Pillow image of the file `path`, whose pixels are not decoded yet; by its content, as `read_photo`.
+
+    Whatever Pillow raises comes through. ImageError: a HEIC file, and the extra `heic` is not installed.
+    """
+    with without_warnings():
+        Image.init()  # registers every format; Pillow does so by itself only when `formats` is left out
+        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `decoded` has a limit of its own
+        try:
+            return Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError:
+            if not _is_heif(path):
+                raise
+            _register_heif(path)
+            return Image.open(path, formats=["HEIF"])
+        finally:
+            Image.MAX_IMAGE_PIXELS = theirs
+
+
+def _is_heif(path: Path) -> bool:
+    """Whether a file begins as ISO 23008-12 says."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:] in _HEIF_BRANDS
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(path, 'HEIC needs the extra "heic": pip install "act2sal[heic]"') from error
+    register_heif_opener()
+
+
+def _to_rgb(image: Image.Image, *, png: bool) -> NDArray[np.uint8]:
+    if image.mode == "F" or image.mode.startswith("I"):
+        # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
+        sixteen_bit = image.mode.startswith("I;16") or png
+        return _scale_deep(np.asarray(image, dtype=np.float64), sixteen_bit=sixteen_bit)
+    if image.has_transparency_data:
+        rgba = _rgba(image)
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
+    return np.array(as_rgb(image))
+
+
+def _rgba(image: Image.Image) -> Image.Image:
+    """An image with transparency; greys in sRGB where they have a profile, as those of an opaque one."""
+    rgba = image.convert("RGBA")
+    if image.mode not in ("L", "LA"):
+        return rgba
+    grey = image.convert("L")
+    grey.info = {"icc_profile": image.info.get("icc_profile")}
+    colours = as_rgb(grey)
+    colours.putalpha(rgba.getchannel("A"))
+    return colours
+
+
+def _opacity(image: Image.Image) -> Opacity | None:
+    if image.mode == "F" or image.mode.startswith("I") or not image.has_transparency_data:
+        return None
+    pixels = np.array(_rgba(image))
+    alpha = np.ascontiguousarray(pixels[..., 3])
+    if alpha.min() == 255:
+        return None
+    colours = np.ascontiguousarray(pixels[..., :3])
+    colours[alpha == 0] = 255
+    return Opacity(colours, alpha)
+
+
+def _scale_deep(values: NDArray[np.float64], *, sixteen_bit: bool) -> NDArray[np.uint8]:
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = (0.0, 65535.0) if sixteen_bit else (float(values.min()), float(values.max()))
+    gray = np.round(255 * np.clip((values - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=2)
+
+
+def limit_pixels(most: int) -> None:
+    """Set how many pixels the largest photo that this process reads may have.
+
+    Raises InputError: less than 1.
+    """
+    if most < 1:
+        raise InputError(f"--max-pixels is at least 1, not {most}")
+    global _largest
+    _largest = most
+
+
+def pixels_in(path: Path) -> int:
+    """Pixels that the file of a photo claims; 0 where it cannot be read, or is too large to be."""
+    try:
+        with open_image(path) as image:
+            pixels = image.width * image.height
+    except Exception:  # Pillow raises errors of many types; `read_photo` is who says what is wrong
+        return 0
+    return pixels if pixels <= _largest else 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, OpenCV or PyTorch says so."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, cv2.error) and error.code == cv2.Error.STS_NO_MEM)
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _too_large(size: tuple[int, int]) -> str:
+    width, height = size
+    return (
+        f"{width}x{height} are more than {_largest} pixels; is it a decompression bomb? "
+        f"--max-pixels {width * height} reads it"
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """One line for the user out of what reading or decoding raised."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC), or damaged at its beginning"
+    if is_out_of_memory(error):
+        return "too little memory for this photo"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return f"damaged image ({detail})"

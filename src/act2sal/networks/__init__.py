@@ -1,0 +1,1 @@
+"""Encoders, and what reads and writes the weights of networks."""

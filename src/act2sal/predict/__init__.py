@@ -1,0 +1,1 @@
+"""From a photo and a detector to the files a user asked for."""

@@ -1,0 +1,87 @@
+"""Animations, as GIF, WebP and PNG hold them: their frames, how long each is shown, and how often all are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from act2sal.data.images import ImageError, open_image, reason_of, upright_rgb
+from act2sal.predict.video import Frame
+
+MOST_PIXELS = 250_000_000
+"""Of all frames together: those of the result are held until it is written."""
+
+SHORTEST = 100
+"""Milliseconds that a frame is shown whose file says 0, as browsers do."""
+
+
+@dataclass(frozen=True)
+class Animation:
+    """An animation that was looked through.
+
+    path: of the file; durations: milliseconds of each frame; plays: how often, 0: without end.
+    """
+
+    path: Path
+    durations: tuple[int, ...]
+    plays: int
+
+    @classmethod
+    def open(cls, path: Path) -> "Animation":
+        """Look through a file.
+
+        Raises:
+            ImageError: it cannot be read, or has more than `MOST_PIXELS` pixels.
+        """
+        try:
+            with open_image(path) as image:
+                frames = getattr(image, "n_frames", 1)
+                if frames * image.width * image.height > MOST_PIXELS:
+                    most = MOST_PIXELS // 10**6
+                    raise ImageError(path, f"more than {most} megapixels over all frames; make a video of it")
+                durations = []
+                for number in range(frames):
+                    image.seek(number)
+                    image.load()  # a WebP file tells the time of a frame with its pixels
+                    durations.append(round(image.info.get("duration", 0)) or SHORTEST)
+                return cls(path, tuple(durations), _plays(image))
+        except ImageError:
+            raise
+        except Exception as error:  # Pillow's decoders raise errors of many types on malformed bytes
+            raise ImageError(path, reason_of(error)) from error
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, upright, by the rules of `images.read_photo`.
+
+        Raises:
+            ImageError: the file has changed.
+        """
+        seconds = 0.0
+        try:
+            with open_image(self.path) as image:
+                for number, duration in enumerate(self.durations):
+                    image.seek(number)
+                    yield _frame(image, seconds)
+                    seconds += duration / 1000
+        except GeneratorExit:
+            raise
+        except Exception as error:  # as above
+            raise ImageError(self.path, reason_of(error)) from error
+
+
+def _frame(image: Image.Image, seconds: float) -> Frame:
+    """The picture at which the animation stands."""
+    if not image.has_transparency_data:
+        return Frame(upright_rgb(image), seconds)
+    rgba = ImageOps.exif_transpose(image).convert("RGBA")
+    return Frame.of_rgba(np.array(rgba), seconds)
+
+
+def _plays(image: Image.Image) -> int:
+    """A GIF file says how often it is repeated, and nothing if it is not; others how often they are shown."""
+    loop = image.info.get("loop")
+    if image.format == "GIF":
+        return 1 if loop is None else int(loop) + (loop > 0)
+    return int(loop or 0)

@@ -1,0 +1,358 @@
+"""`act2sal predict`: photos, videos, pipes and watched folders, by a detector or a classical method."""
+
+import glob
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from act2sal.config import Backend, Format, Refine
+from act2sal.data.encoding import ANIMATED, FORMAT_OF, Profile, encoded_animation, read_profile
+from act2sal.data.images import ImageError, read_photo, write_atomic
+from act2sal.data.origin import Origin, write_result
+from act2sal.data.photo_files import DatasetError, Photo
+from act2sal.data.photo_search import AUTO, Remarks, is_animation
+from act2sal.errors import InputError, MissingPackageError
+from act2sal.predict.animation import Animation
+from act2sal.predict.detector import Detector
+from act2sal.predict.film import FrameWork
+from act2sal.predict.maps import MapMaker, MethodMaps, Outcome, done, maps_by
+from act2sal.predict.output_kinds import parse_kind, refuse_kinds
+from act2sal.predict.plan import Task, is_one_file, planned, planned_with_videos
+from act2sal.predict.records import FilmRecord, FrameRecord, read_records, write_records
+from act2sal.predict.rendering import Record, Rendering
+from act2sal.predict.thresholds import parse_threshold
+from act2sal.predict.video import VideoError, require_video, rewrite_video
+from act2sal.predict.watch import arrivals
+
+PIPE = "-"
+"""Standard input as an input, standard output as the place of the result."""
+
+MOST_SMOOTH = 15
+"""Frames on either side: twice as many are held at once."""
+
+SAVE_EVERY = 30.0
+"""Seconds after which the records so far are saved."""
+
+logger = logging.getLogger("act2sal")
+
+
+def rendering_of(
+    kinds: Sequence[str],
+    out: Path,
+    *,
+    format: Format | None = None,
+    threshold: str | None = None,
+    refine: Refine = "none",
+    min_confidence: float = 0.0,
+    rates: bool = False,
+) -> Rendering:
+    """What the words of the command line ask for.
+
+    Args:
+        kinds: such as "map" or "color:#ffffff" (`output_kinds.parse_kind`).
+        out: its suffix is the format where none is given and it names one picture.
+        format: of the files.
+        threshold: "otsu", "adaptive" or a number (`thresholds.parse_threshold`).
+        refine: what is done to a map before it is enlarged.
+        min_confidence: in [0, 1].
+        rates: whether confidences are wanted.
+
+    Raises:
+        InputError: words that mean nothing, or a format that cannot hold a kind.
+    """
+    if not 0 <= min_confidence <= 1:
+        raise InputError(f"--min-confidence is in [0, 1], not {min_confidence}")
+    if format is None:
+        format = _format_of(out)
+    parsed = tuple(parse_kind(kind) for kind in kinds)
+    refuse_kinds(parsed, format)
+    return Rendering(
+        kinds=parsed,
+        format=format,
+        threshold=None if threshold is None else parse_threshold(threshold),
+        refine=refine,
+        min_confidence=min_confidence,
+        rates=rates,
+    )
+
+
+def maker_of(
+    method: str, model: Path | None, rendering: Rendering, *, device: str = "auto", backend: Backend = "auto"
+) -> MapMaker:
+    """What makes the maps.
+
+    Args:
+        method: "a2s" for the detector, or a name of `classical.METHODS`.
+        model: of the detector, as for `Detector.load`.
+        rendering: says whether confidences are asked for.
+        device: of the detector.
+        backend: that runs the detector.
+
+    Raises:
+        InputError: a model or a confidence asked of a method that has none.
+        CheckpointError: as `Detector.load`.
+    """
+    if method == "a2s":
+        return maps_by(Detector.load(model, device=device, backend=backend), rendering)
+    if model is not None:
+        raise InputError(f"--model is for the detector; --method {method} has none")
+    if rendering.min_confidence > 0:
+        raise InputError(f"--min-confidence is for the detector; --method {method} says none")
+    from act2sal import classical
+
+    return MethodMaps(classical.METHODS[method])
+
+
+@dataclass
+class Job:
+    """One call of `act2sal predict`.
+
+    json: file of the records; smooth: frames on either side over which maps of videos and animations are averaged;
+    format_named: whether somebody asked for the format; records: of what was done so far; remarks: on its inputs.
+    """
+
+    maker: MapMaker
+    rendering: Rendering
+    out: Path
+    overwrite: bool = False
+    skip_existing: bool = False
+    workers: int = 0
+    quiet: bool = False
+    exclude: str = AUTO
+    json: Path | None = None
+    smooth: int = 0
+    format_named: bool = False
+    records: list[Record | FilmRecord] = field(default_factory=list)
+    remarks: Remarks = field(default_factory=Remarks)
+
+    def __post_init__(self) -> None:
+        if self.smooth < 0 or self.smooth > MOST_SMOOTH:
+            raise InputError(f"--smooth is in 0..{MOST_SMOOTH}, not {self.smooth}")
+        earlier = [] if self.json is None else read_records(self.json)
+        self._earlier = earlier if self.skip_existing else []
+        self._saved = time.monotonic()
+
+    def run(self, inputs: Sequence[str]) -> Outcome:
+        """Do all photos and videos of the inputs.
+
+        Raises:
+            DatasetError, FileExistsError: as `planning.planned_with_videos`.
+            InputError: smoothing, and nothing moves.
+            Interrupted: Ctrl-C; what was written stays.
+        """
+        tasks = self._plan(inputs)
+        if self.smooth and not any(self._moves(task) for task in tasks):
+            raise InputError("--smooth is for videos and animations, and there are none to do")
+        if self.format_named and tasks and all(task.is_video for task in tasks):
+            raise InputError("--format is for pictures, and there are only videos to do")
+        outcome = self._do(tasks)
+        return replace(outcome, failures=self.remarks.undone + outcome.failures)
+
+    def watch(self, inputs: Sequence[str]) -> Outcome:
+        """Do photos and videos that are in the folders, and those that arrive, until Ctrl-C.
+
+        Raises:
+            DatasetError: there is no such folder, or nothing in which something could arrive.
+        """
+        _refuse_unwatched(inputs)
+        outcome = Outcome()
+        with suppress(KeyboardInterrupt):
+            for tasks in arrivals(lambda: self._plan(inputs, watching=True)):
+                outcome.failures += self._do(tasks).failures
+                self.save()
+        outcome.written = len(self.records)
+        outcome.failures[:0] = self.remarks.undone
+        return outcome
+
+    def piped(self, content: bytes, out: Path | None = None) -> bytes:
+        """A photo's file in, the file of its result out.
+
+        Args:
+            content: of the photo.
+            out: file to which the result is written, too.
+
+        Raises:
+            InputError: several kinds of output, or no photo.
+            FileExistsError: `out` is there already and is not to be replaced.
+        """
+        if len(self.rendering.kinds) > 1:
+            raise InputError("- (standard input) takes one kind of output")
+        if out is not None and out.exists() and not self.overwrite:
+            raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+        with tempfile.TemporaryDirectory() as folder:
+            photo, result = Path(folder, "photo"), Path(folder, f"result.{self.rendering.format}")
+            photo.write_bytes(content)
+            try:
+                read_photo(photo)
+            except ImageError as error:
+                raise InputError(f"standard input: {error.reason}") from error
+            outcome = replace(self, quiet=True, json=None)._do(
+                planned([photo], result, self.rendering.suffixes)
+            )
+            if outcome.failures:
+                raise InputError(outcome.failures[0].replace(str(photo), "standard input"))
+            made = result.read_bytes()
+        pipe = Path(PIPE)
+        self.records = [replace(one, task=Task(Photo(pipe, pipe), (out or pipe,))) for one in self.records]
+        if out is not None:
+            write_atomic(out, made)
+        return made
+
+    def save(self) -> None:
+        """Write what is known of the photos done so far, and before, to the file of the records."""
+        if self.json is not None:
+            write_records(self.json, self._earlier, self.records)
+
+    def _note(self, record: Record | FilmRecord) -> None:
+        """Keep a record; now and then all are saved, for the case that the process is killed."""
+        self.records.append(record)
+        if time.monotonic() - self._saved > SAVE_EVERY:
+            self._saved = time.monotonic()
+            with suppress(OSError):  # the last time will tell
+                self.save()
+
+    def _plan(self, inputs: Sequence[str], *, watching: bool = False) -> list[Task]:
+        return planned_with_videos(
+            inputs,
+            self.out,
+            self.rendering.suffixes,
+            overwrite=self.overwrite,
+            skip_existing=self.skip_existing,
+            exclude=self.exclude,
+            remarks=self.remarks,
+            transparent=[kind.has_alpha for kind in self.rendering.kinds],
+            animations=self._animates,
+            watching=watching,
+            earlier={record.task.photo.path for record in self.records},
+        )
+
+    def _do(self, tasks: Sequence[Task]) -> Outcome:
+        moving = [task for task in tasks if self._moves(task)]
+        photos = [task for task in tasks if not self._moves(task)]
+        outcome = self._photos(photos) if photos or not moving else Outcome()
+        self._one_by_one([task for task in moving if not task.is_video], self._animate, outcome)
+        self._videos([task for task in moving if task.is_video], outcome)
+        return outcome
+
+    def _photos(self, tasks: Sequence[Task]) -> Outcome:
+        return done(
+            tasks,
+            self.maker,
+            self.rendering,
+            workers=self.workers,
+            quiet=self.quiet,
+            on_record=self._note,
+        )
+
+    def _videos(self, tasks: Sequence[Task], outcome: Outcome) -> None:
+        """Do them one by one; without the package that reads them, one line names them all."""
+        if not tasks:
+            return
+        try:
+            require_video()
+        except MissingPackageError as error:
+            paths = [str(task.photo.path) for task in tasks]
+            logger.warning("%s: %s", ", ".join(paths), error)
+            outcome.failures += [f"{path}: {error}" for path in paths]
+            return
+        self._one_by_one(tasks, self._film, outcome)
+
+    def _one_by_one(
+        self, tasks: Sequence[Task], work: Callable[[Task], FilmRecord], outcome: Outcome
+    ) -> None:
+        """Each is done, or named."""
+        for task in tasks:
+            try:
+                self._note(work(task))
+                outcome.written += 1
+            except (VideoError, ImageError) as error:
+                outcome.failures.append(str(error))
+                logger.warning("%s", error)
+            except InputError as error:
+                outcome.failures.append(f"{task.photo.path}: {error}")
+                logger.warning("%s", outcome.failures[-1])
+            except OSError as error:
+                outcome.failures.append(f"{task.targets[0]}: {error.strerror or error}")
+                logger.warning("%s", outcome.failures[-1])
+
+    def _animate(self, task: Task) -> FilmRecord:
+        """Write one animation for each kind.
+
+        Raises ImageError: it cannot be read. InputError: the format cannot hold it. OSError: it cannot be written.
+        """
+        animation = Animation.open(task.photo.path)
+        record = FilmRecord(task)
+        for number, target in enumerate(task.targets):
+            if target.exists() and self.skip_existing:
+                continue
+            frames: list[FrameRecord] = []
+            kind = self.rendering.kinds[number]
+            profile = read_profile(task.photo.path) if kind.shows_photo else Profile(None, None)
+            content = encoded_animation(
+                list(self._frame_work(number, frames, profile.icc_profile)(animation.frames())),
+                self.rendering.format,
+                durations=animation.durations,
+                plays=animation.plays,
+                icc_profile=profile.icc_profile,
+                exif=profile.exif,
+                origin=Origin(kind.name, self.maker.seen),
+            )
+            write_result(target, content)
+            record = replace(record, frames=frames)
+        return record
+
+    def _film(self, task: Task) -> FilmRecord:
+        """Write one video for each kind.
+
+        Raises VideoError: it cannot be read. OSError: it cannot be written.
+        """
+        record = FilmRecord(task)
+        for number, target in enumerate(task.targets):
+            if target.exists() and self.skip_existing:
+                continue
+            frames: list[FrameRecord] = []
+            rewrite_video(
+                task.photo.path,
+                target,
+                self._frame_work(number, frames),
+                alpha=self.rendering.kinds[number].has_alpha,
+                overwrite=self.overwrite,
+                quiet=self.quiet,
+            )
+            record = replace(record, frames=frames)
+        return record
+
+    def _frame_work(
+        self, number: int, frames: list[FrameRecord], icc_profile: bytes | None = None
+    ) -> FrameWork:
+        """For the kind of that number; what is known of each frame comes into `frames`, if somebody asks for it."""
+        one = replace(self.rendering, kinds=(self.rendering.kinds[number],))
+        wanted = self.json is not None
+        return FrameWork(self.maker, one, self.smooth, frames.append if wanted else None, icc_profile)
+
+    def _moves(self, task: Task) -> bool:
+        return task.is_video or (self._animates and is_animation(task.photo.path))
+
+    @property
+    def _animates(self) -> bool:
+        """Whether the format of the results holds animations."""
+        return self.rendering.format in ANIMATED
+
+
+def _refuse_unwatched(inputs: Sequence[str]) -> None:
+    for given in inputs:
+        if not Path(given).exists() and not glob.has_magic(given):
+            raise DatasetError(f"no such file or folder: {given}")
+    if not any(Path(given).is_dir() or glob.has_magic(given) for given in inputs):
+        raise DatasetError("--watch needs a folder or a pattern, in which something can arrive")
+
+
+def _format_of(out: Path) -> Format:
+    """The format that the name of one picture asks for; PNG for a folder."""
+    if not is_one_file(out):
+        return "png"
+    return FORMAT_OF[out.suffix.lower()]

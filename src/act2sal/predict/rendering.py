@@ -1,0 +1,141 @@
+"""How saliency is written: which kinds of output, in which format, cut where, and when not at all."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act2sal.data.encoding import Format, Profile, encoded, read_profile
+from act2sal.data.images import Opacity
+from act2sal.data.origin import Origin, write_result
+from act2sal.predict.output_kinds import Kind, rendered, suffix_of
+from act2sal.predict.plan import Task
+from act2sal.predict.regions import THRESHOLD, Box, area_of, boxes_of
+from act2sal.predict.thresholds import Threshold
+from act2sal.predict.upsampling import Refine, full_size
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a photo that was done.
+
+    confidence: that it holds a salient object, None where that was not asked for; area: share of its pixels that are
+    salient; boxes: of the salient regions, the largest first.
+    """
+
+    task: Task
+    confidence: float | None
+    area: float
+    boxes: list[Box]
+
+    def as_json(self) -> dict[str, Any]:
+        """For a JSON file: photo, files, confidence, area, boxes as [left, top, width, height] in pixels."""
+        return {
+            "photo": str(self.task.photo.path),
+            "files": [str(target) for target in self.task.targets],
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "area": round(self.area, 4),
+            "boxes": [list(box) for box in self.boxes],
+        }
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What is written of each photo.
+
+    kinds: of output; format: of the files; threshold: cuts the saliency, None: it stays soft; refine: what is done to
+    a map before it is enlarged; min_confidence: below it the saliency counts as empty; rates: whether the confidence
+    is wanted even so; seen: labels that the encoders behind the maps were trained with (`Origin.seen`).
+    """
+
+    kinds: tuple[Kind, ...] = (Kind("map"),)
+    format: Format = "png"
+    threshold: Threshold | None = None
+    refine: Refine = "none"
+    min_confidence: float = 0.0
+    rates: bool = False
+    seen: str = ""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What the name of each result ends with."""
+        return tuple(suffix_of(kind, len(self.kinds) > 1, self.format) for kind in self.kinds)
+
+    @property
+    def asks_confidence(self) -> bool:
+        """Whether maps have to come with a confidence."""
+        return self.rates or self.min_confidence > 0
+
+    def saliency(
+        self, photo: NDArray[np.uint8], prob: NDArray[np.float32], confidence: float | None
+    ) -> NDArray[np.float32]:
+        """The saliency at the size of the photo: (H, W, 3) uint8, (h, w) float32 in [0, 1] -> (H, W) float32."""
+        if confidence is not None and confidence < self.min_confidence:
+            return np.zeros(photo.shape[:2], np.float32)
+        return full_size(prob, photo, self.refine)
+
+    def pictures(
+        self,
+        photo: NDArray[np.uint8],
+        prob: NDArray[np.float32],
+        opacity: Opacity | None = None,
+        icc_profile: bytes | None = None,
+    ) -> list[NDArray[np.uint8]]:
+        """The pixels of each output, from a photo, its saliency at its size, its transparency and its profile."""
+        return list(self._pictures(photo, prob, opacity, icc_profile))
+
+    def _pictures(
+        self,
+        photo: NDArray[np.uint8],
+        prob: NDArray[np.float32],
+        opacity: Opacity | None,
+        icc_profile: bytes | None,
+    ) -> Iterator[NDArray[np.uint8]]:
+        for kind in self.kinds:
+            yield rendered(kind, photo, prob, self.threshold, opacity=opacity, icc_profile=icc_profile)
+
+    def write(
+        self,
+        task: Task,
+        photo: NDArray[np.uint8],
+        prob: NDArray[np.float32],
+        confidence: float | None,
+        opacity: Opacity | None = None,
+    ) -> Record:
+        """Write the results of one photo.
+
+        Args:
+            task: where they go.
+            photo: (H, W, 3) uint8 RGB.
+            prob: its map, (h, w) float32 in [0, 1] of any size.
+            confidence: that it holds a salient object, if known.
+            opacity: its transparency, if it has any; what is transparent is not salient.
+
+        Raises:
+            OSError: a file cannot be written.
+            InputError: the format cannot hold a picture of that size.
+        """
+        saliency = self.saliency(photo, prob, confidence)
+        if opacity is not None:
+            saliency[opacity.alpha == 0] = 0
+        shows_photo = any(kind.shows_photo for kind in self.kinds)
+        profile = read_profile(task.photo.path) if shows_photo else _NONE
+        for kind, target, pixels in zip(
+            self.kinds,
+            task.targets,
+            self._pictures(photo, saliency, opacity, profile.icc_profile),
+            strict=True,
+        ):
+            icc, exif = profile if kind.shows_photo else _NONE
+            origin = Origin(kind.name, self.seen)
+            content = encoded(pixels, self.format, icc_profile=icc, exif=exif, origin=origin)
+            write_result(target, content)
+        return Record(task, confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD))
+
+
+_NONE = Profile(None, None)
+
+MAPS = Rendering()
+"""8-bit PNG maps."""

@@ -1,0 +1,1 @@
+"""What a training leaves on disk: its folder, log, state, samples, report."""

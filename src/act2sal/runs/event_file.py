@@ -1,0 +1,42 @@
+"""A file of TensorBoard events, each written at once, so that a full disk is an ordinary error."""
+
+import io
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from act2sal.data.images import naming
+
+VERSION = "brain.Event:2"
+"""Of the format; the first event of every file names it."""
+
+
+class EventFile:
+    """A new file in `folder`, which is made with the first event; TensorBoard joins it with those of earlier calls.
+
+    `SummaryWriter` writes from a thread of its own, which tells of a full disk by a traceback.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"events.out.tfevents.{int(time.time())}.{os.getpid()}"
+
+    def write(self, scalars: Mapping[str, float], step: int) -> None:
+        """Add the values of scalars, by name, at a step.
+
+        Raises OSError: the disk is full; the error names the file.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        events = [Event(wall_time=time.time(), step=step, summary=Summary(value=values))]
+        if not self.path.exists():
+            events.insert(0, Event(wall_time=time.time(), file_version=VERSION))
+        content = io.BytesIO()
+        for event in events:
+            RecordWriter(content).write(event.SerializeToString())
+        with naming(self.path), self.path.open("ab") as file:
+            file.write(content.getvalue())

@@ -1,0 +1,201 @@
+"""Where a training loop stands: written after every epoch, read when a run goes on."""
+
+import io
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+from torch import nn
+
+from act2sal.data.images import naming, written_whole
+from act2sal.errors import CheckpointError, InputError
+from act2sal.runtime import parallel
+
+LogRow = Mapping[str, float | int | str]
+"""What one epoch measured: stage, epoch (from 1; 0 for a phase without epochs), seconds, loss, ...; the generation
+where a run has several."""
+
+WARMUP = 0.1
+"""Share of the steps in which the rate of `one_cycle` rises."""
+
+RANK_STEP = 10**15
+"""Between the generators of two processes, so that they do not meet those of other seeds."""
+
+EpochLog = Callable[[LogRow], None]
+"""Receives one row per epoch."""
+
+_LOGGER = logging.getLogger("act2sal")
+
+
+def _nothing_else(epoch: int) -> None:
+    """Nothing but the checkpoint belongs to an epoch."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Finished epochs of one loop in two files: the last one and, should that be damaged, the one before.
+
+    path: of the last one, replaced whole after every epoch; check: raises an InputError where another file that
+    belongs to an epoch is damaged.
+    """
+
+    path: Path
+    check: Callable[[int], None] = _nothing_else
+
+    @property
+    def previous(self) -> Path:
+        """The file of the epoch before."""
+        return self.path.with_suffix(f".previous{self.path.suffix}")
+
+    def save(
+        self,
+        epoch: int,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: nn.Module | None = None,
+    ) -> None:
+        """Record that `epoch` epochs are finished, with the weights and the optimiser as they are now.
+
+        `average` is a moving average of the weights, where there is one. Of several processes, all of which hold the
+        same, the leader alone writes.
+
+        Raises:
+            FloatingPointError: a weight is not finite; the files stay as they are.
+            OSError: the disk is full; they stay, too.
+        """
+        if not parallel.leads():
+            return
+        weights = network.state_dict()
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+            message = f"the weights of {self.path.stem} are no longer finite after epoch {epoch}"
+            raise FloatingPointError(f"{message}; a lower learning rate may help")
+        content = io.BytesIO()
+        held = {"epoch": epoch, "network": weights, "optimizer": optimizer.state_dict()}
+        if average is not None:
+            held["average"] = average.state_dict()
+        torch.save(held, content)
+        with naming(self.path), written_whole(self.path) as temporary:
+            temporary.write_bytes(content.getvalue())
+            if self.path.is_file():
+                self.path.replace(self.previous)
+
+    def usable(self) -> bool:
+        """Whether there is an epoch to go on from; damaged files are put aside as in `restore`."""
+        return self._newest() is not None
+
+    def restore(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
+    ) -> int:
+        """Put back what was saved last; returns the number of finished epochs, 0 where nothing was saved.
+
+        A file that is damaged, or whose epoch does not pass `check`, is put aside and named in a warning, which says
+        from where the loop goes on.
+        """
+        state = self._newest()
+        if state is None:
+            return 0
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        return int(state["epoch"])
+
+    def _newest(self) -> dict[str, Any] | None:
+        """What the newest whole file holds; of several processes, the newest that is whole for all of them."""
+        found, damages = None, []
+        for path in (self.path, self.previous):
+            if found is None and parallel.from_leader(path.is_file()):
+                found, damage = self._checked(path)
+                damage = parallel.first_given(damage)
+                if damage is not None:
+                    found = None
+                    damages.append(damage)
+                    if parallel.leads():
+                        path.replace(path.with_suffix(f".damaged{path.suffix}"))
+        how = "beginning anew" if found is None else f"going on from epoch {found['epoch']}"
+        if parallel.leads():
+            for damage in damages:
+                _LOGGER.warning("%s; %s", damage, how)
+        return found
+
+    def _checked(self, path: Path) -> tuple[dict[str, Any] | None, str | None]:
+        """What a file holds, and what is wrong with it or with what belongs to its epoch."""
+        try:
+            state = _read(path)
+            self.check(state["epoch"])
+        except InputError as error:
+            return None, str(error)
+        return state, None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds; a CheckpointError where the checksums of its zip archive say that it is damaged."""
+    content = io.BytesIO(path.read_bytes())
+    try:
+        with ZipFile(content) as archive:
+            if archive.testzip() is not None:
+                raise BadZipFile("a checksum does not match")
+        content.seek(0)
+        state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # zipfile and torch raise errors of many types on malformed bytes
+        raise CheckpointError(f"{path} is damaged") from error
+    return state
+
+
+def epoch_generator(seed: int, epoch: int, rank: int = 0) -> torch.Generator:
+    """The CPU generator of one epoch in one of several processes.
+
+    What it draws depends on `seed`, `epoch` and `rank` alone, so resuming is exact.
+    """
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch + rank * RANK_STEP) % 2**63)
+
+
+def own_generator(seed: int, epoch: int) -> torch.Generator:
+    """The generator of one epoch in this process, which draws for its own photos."""
+    return epoch_generator(seed, epoch, parallel.rank())
+
+
+def own_batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
+    """This process's part of the batches of `size` photos: its own `count` photos, in as many as elsewhere."""
+    return batches(count, size // parallel.world(), generator, length=parallel.largest(count))
+
+
+def batches(
+    count: int, size: int, generator: torch.Generator, *, length: int | None = None
+) -> list[list[int]]:
+    """A random order of `count` indices cut into batches of `size`.
+
+    The last batch is smaller where `size` does not divide `count`; a single photo left over joins the batch
+    before it, as normalisation over a batch needs two. Where `length` exceeds `count`, the order goes on from its
+    beginning until it is that long.
+    """
+    order = torch.randperm(count, generator=generator).tolist()
+    if length is not None:
+        order = list(islice(cycle(order), length))
+    cut = [order[start : start + size] for start in range(0, len(order), size)]
+    if len(cut) > 1 and len(cut[-1]) == 1:
+        cut[-2:] = [cut[-2] + cut[-1]]
+    return cut
+
+
+def flip_flags(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Which of `count` photos to mirror: (count,) bool, each with probability one half."""
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def learning_rate(base: float, epoch: int, milestones: tuple[int, ...]) -> float:
+    """`base`, ten times lower from each of the `milestones` on (epochs counted from 0)."""
+    return base * 0.1 ** sum(epoch >= milestone for milestone in milestones)
+
+
+def one_cycle(progress_share: float, peak: float) -> float:
+    """Learning rate after this share of the steps: a linear rise to `peak` in a tenth, then half a cosine to 0."""
+    if progress_share < WARMUP:
+        return peak * progress_share / WARMUP
+    return peak * (1 + math.cos(math.pi * (progress_share - WARMUP) / (1 - WARMUP))) / 2

@@ -1,0 +1,1 @@
+"""What the rest runs on: devices, cores, processes, compiled code, progress, time."""

@@ -1,0 +1,1 @@
+"""From unlabelled photos to labels, and from labels to a detector."""

@@ -1,0 +1,183 @@
+"""What a photo brings along, its transparency and its colour profile, in what is made of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from act2sal.config import Format
+from act2sal.data.encoding import read_profile
+from act2sal.data.image_inputs import ImageInput
+from act2sal.data.images import read_photo
+from act2sal.predict.detector import Detector
+from act2sal.predict.maps import Outcome, predict_by
+from act2sal.predict.output_kinds import parse_kind
+from act2sal.predict.rendering import Rendering
+
+RED, GREEN = (200, 30, 30), (0, 160, 0)
+
+
+def everything(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.ones(photo.shape[:2], np.float32)
+
+
+def nothing(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.zeros(photo.shape[:2], np.float32)
+
+
+def done(
+    photo: Path,
+    out: Path,
+    kind: str,
+    method=everything,
+    format: Format = "png",  # type: ignore[no-untyped-def]
+) -> NDArray[np.int64]:
+    outcome = predict_by([photo], out, method, Rendering((parse_kind(kind),), format), workers=1, quiet=True)
+    assert outcome == Outcome(1, [])
+    return np.asarray(Image.open(out)).astype(int)
+
+
+def glass() -> Image.Image:
+    """Red, of alpha 0, 128 and 255 from left to right; green where nothing is seen."""
+    pixels = np.zeros((20, 30, 4), np.uint8)
+    pixels[:, :10] = (*GREEN, 0)
+    pixels[:, 10:20] = (*RED, 128)
+    pixels[:, 20:] = (*RED, 255)
+    return Image.fromarray(pixels)
+
+
+def indexed(path: Path) -> None:
+    numbers = np.zeros((20, 30), np.uint8)
+    numbers[:, 10:20], numbers[:, 20:] = 1, 2
+    image = Image.frombytes("P", (30, 20), numbers.tobytes())
+    image.putpalette([*GREEN, *RED, *RED])
+    image.save(path, transparency=bytes([0, 128, 255]))
+
+
+def test_a_cutout_is_nowhere_more_opaque_than_its_photo_and_has_its_colours(tmp_path: Path) -> None:
+    for name in ("a.png", "a.tif", "a.webp"):
+        glass().save(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+    indexed(tmp_path / "indexed.png")
+    for photo in sorted(tmp_path.iterdir()):
+        pixels = done(photo, tmp_path / "o" / f"{photo.name}.png", "cutout")
+        assert pixels[10, [5, 15, 25], 3].tolist() == [0, 128, 255], photo
+        assert pixels[10, [5, 15, 25], :3].tolist() == [[0, 0, 0], list(RED), list(RED)], photo
+
+
+def test_grey_with_alpha_and_a_transparent_colour_are_transparent(tmp_path: Path) -> None:
+    Image.fromarray(np.dstack([np.full((9, 9), 90, np.uint8), np.full((9, 9), 40, np.uint8)]), "LA").save(
+        tmp_path / "la.png"
+    )
+    colours = np.zeros((9, 9, 3), np.uint8)
+    colours[:, 4:] = RED
+    Image.fromarray(colours).save(tmp_path / "trns.png", transparency=(0, 0, 0))
+    assert done(tmp_path / "la.png", tmp_path / "1.png", "cutout")[4, 4].tolist() == [90, 90, 90, 40]
+    assert done(tmp_path / "trns.png", tmp_path / "2.png", "cutout")[4, ::8].tolist() == [
+        [0] * 4,
+        [*RED, 255],
+    ]
+
+
+def test_what_is_transparent_is_neither_salient_nor_seen(tmp_path: Path) -> None:
+    glass().save(tmp_path / "a.png")
+    seen: list[NDArray[np.uint8]] = []
+
+    def look(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(photo)
+        return everything(photo)
+
+    assert done(tmp_path / "a.png", tmp_path / "map.png", "map", look)[10, [5, 15]].tolist() == [0, 255]
+    assert seen[0][10, 5].tolist() == [255, 255, 255]
+    pixels = done(tmp_path / "a.png", tmp_path / "jpg.jpg", "color:#00a000", format="jpg")
+    half = (np.array(RED) + GREEN) / 2
+    assert np.abs(pixels[10, [5, 15, 25]] - [GREEN, half, RED]).max() <= 6
+
+
+def swapped_profile() -> bytes:
+    """A profile whose red is the blue of sRGB, and the other way round."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red, blue = profile.index(b"rXYZ"), profile.index(b"bXYZ")
+    swapped = bytearray(profile)
+    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(swapped)
+
+
+def photo_of(path: Path, profile: bytes) -> None:
+    Image.new("RGB", (16, 12), (250, 10, 20)).save(path, icc_profile=profile)
+
+
+def test_backgrounds_and_tints_are_brought_into_the_colours_of_the_photo(tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    photo_of(photo, swapped_profile())
+    Image.new("RGB", (5, 5), (200, 100, 0)).save(tmp_path / "plain.png")
+    photo_of(tmp_path / "same.png", swapped_profile())
+    for kind, right in (
+        ("color:#c86400", [0, 100, 200]),
+        (f"image:{tmp_path / 'plain.png'}", [0, 100, 200]),
+        (f"image:{tmp_path / 'same.png'}", [250, 10, 20]),
+    ):
+        pixels = done(photo, tmp_path / f"{kind[:2]}{right[0]}.png", kind, nothing)
+        assert np.abs(pixels[5, 5] - right).max() <= 2, kind
+    assert read_profile(tmp_path / "co0.png").icc_profile == swapped_profile()
+    tinted = done(photo, tmp_path / "tint.png", "overlay")[5, 5]
+    assert tinted[2] > 150 > tinted[0]
+
+
+def test_grey_with_a_profile_of_its_own_becomes_srgb(tmp_path: Path) -> None:
+    """Numbers that are proportional to light: half of it is 188 in sRGB."""
+    grey = _grey_profile(gamma=1.0)
+    Image.new("L", (4, 4), 128).save(tmp_path / "a.png", icc_profile=grey)
+    assert abs(int(read_photo(tmp_path / "a.png")[0, 0, 0]) - 188) <= 1
+
+
+def _grey_profile(gamma: float) -> bytes:
+    """ICC.1:2022: a header, and the tags that a display's grey profile has to have."""
+    text = b"desc" + bytes(4) + (2).to_bytes(4, "big") + b"g\0" + bytes(78)
+    white = b"XYZ " + bytes(4) + b"".join(round(x * 65536).to_bytes(4, "big") for x in (0.9642, 1, 0.8249))
+    curve = b"curv" + bytes(4) + (1).to_bytes(4, "big") + round(gamma * 256).to_bytes(2, "big") + bytes(2)
+    tags = {b"desc": text, b"wtpt": white, b"kTRC": curve, b"cprt": b"text" + bytes(4) + b"-\0\0\0"}
+    table, data, start = b"", b"", 132 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + (start + len(data)).to_bytes(4, "big") + len(content).to_bytes(4, "big")
+        data += content + bytes(-len(content) % 4)
+    body = len(tags).to_bytes(4, "big") + table + data
+    head = bytes(4) + b"\2\x10\0\0mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28) + white[8:] + bytes(48)
+    return (128 + len(body)).to_bytes(4, "big") + head + body
+
+
+@pytest.mark.parametrize("broken", [b"", b"x" * 200, _grey_profile(1.0)[:140]])
+def test_a_damaged_profile_changes_nothing(broken: bytes, tmp_path: Path) -> None:
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "a.jpg", icc_profile=broken)
+    Image.new("L", (4, 4), 128).save(tmp_path / "b.png", icc_profile=broken)
+    assert read_photo(tmp_path / "a.jpg")[0, 0, 0] > 200
+    assert read_photo(tmp_path / "b.png")[0, 0, 0] == 128
+
+
+@pytest.mark.parametrize("held", ["path", "pillow", "array", "tensor"])
+def test_a_cutout_in_python_is_no_more_opaque_than_the_picture(held: str, tmp_path: Path) -> None:
+    """Whatever the picture is held in; where it shows through, its own colours and not white come out."""
+    pixels = np.zeros((40, 60, 4), np.uint8)
+    pixels[...] = (200, 40, 30, 255)
+    pixels[:, 20:40, 3] = 128
+    pixels[:, 40:, 3] = 0
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "glass.png")
+    inputs: dict[str, ImageInput] = {
+        "path": tmp_path / "glass.png",
+        "pillow": picture,
+        "array": pixels,
+        "tensor": torch.from_numpy(pixels).permute(2, 0, 1),
+    }
+
+    class Everything:
+        size, rates = 32, False
+
+        def __call__(self, squares: np.ndarray) -> np.ndarray:
+            return np.ones(squares.shape[:3], np.float32)
+
+    result = np.array(Detector(Everything()).cutout(inputs[held]))  # type: ignore[arg-type]
+    assert np.array_equal(result[..., 3], pixels[..., 3])
+    assert np.abs(result[:, :40, :3].astype(int) - (200, 40, 30)).max() <= 1
