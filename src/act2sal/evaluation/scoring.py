@@ -49,7 +49,10 @@ class MapSet:
 
 @dataclass(frozen=True)
 class Scored:
-    """A set of maps and its scores; seen: labels that the encoders behind the maps were trained with, as the maps say."""
+    """A set of maps and its scores.
+
+    seen: labels that the encoders behind the maps were trained with, as the maps say.
+    """
 
     map_set: MapSet
     scores: Scores

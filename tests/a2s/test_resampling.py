@@ -1,4 +1,4 @@
-"""Resizing by matrix products against `functional.interpolate`."""
+"""Resizing by matrix products against `functional.interpolate`; flipping."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from act2sal.a2s.resampling import bilinear
+from act2sal.a2s.resampling import bilinear, flip
 
 SIDE = st.integers(1, 23)
 
@@ -53,3 +53,9 @@ def test_an_autocast_computes_in_its_type_within_its_accuracy() -> None:
     assert ours.dtype == torch.bfloat16
     theirs = functional.interpolate(maps, (40, 40), mode="bilinear")
     torch.testing.assert_close(ours.float(), theirs, atol=0.01, rtol=0)
+
+
+def test_flip_mirrors_the_flagged_and_undoes_itself() -> None:
+    maps, flags = torch.arange(8.0).view(2, 1, 2, 2), torch.tensor([True, False])
+    assert flip(maps, flags).flatten().tolist() == [1, 0, 3, 2, 4, 5, 6, 7]
+    assert torch.equal(flip(flip(maps, flags), flags), maps)
