@@ -36,6 +36,27 @@ def smooth(height: int = 32, width: int = 48) -> NDArray[np.uint8]:
     return np.stack([rows * 4, columns * 4, 255 - rows * 2 - columns * 2], axis=-1).astype(np.uint8)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
+def test_a_tiff_file_on_its_side_is_turned_upright(
+    mode: str, compression: str | None, orientation: int, tmp_path: Path
+) -> None:
+    """From a path, where Pillow may map the pixels into memory, as from bytes."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    picture = Image.fromarray(sample()).convert(mode)
+    picture.save(tmp_path / "a.tif", exif=exif, compression=compression)
+    picture.save(tmp_path / "plain.tif")
+    flat = read_photo(tmp_path / "plain.tif")
+    if orientation in (2, 4, 5, 7):  # those that mirror
+        flat = flat[:, ::-1]
+    turns = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}[orientation]
+    expected = np.rot90(flat, turns)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.tif"), expected)
+    np.testing.assert_array_equal(read_photo((tmp_path / "a.tif").read_bytes()), expected)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".TIFF"])
 def test_lossless_formats_come_back_unchanged(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"photo{suffix}"

@@ -3,7 +3,6 @@
 import io
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL.ExifTags import IFD, Base
 
 from act2sal.config import Format
 from act2sal.data.color_profiles import space_of
-from act2sal.data.images import ORIENTATION_TAG, open_image, without_warnings
+from act2sal.data.images import ORIENTATION_TAG, ImageFile, open_image, without_warnings
 from act2sal.data.origin import PROCESSING_SOFTWARE, Origin, marked_png
 from act2sal.errors import InputError
 
@@ -86,18 +85,21 @@ class Profile(NamedTuple):
     exif: bytes | None
 
 
-def read_profile(path: Path) -> Profile:
-    """Colour profile and EXIF of the photo `path`, fit for the upright 8-bit RGB that `images.read_photo` gives.
+NO_PROFILE = Profile(None, None)
+
+
+def read_profile(file: ImageFile) -> Profile:
+    """Colour profile and EXIF of the photo in a file, fit for the upright 8-bit RGB that `images.read_photo` gives.
 
     The profile is left out where it is damaged or does not describe RGB, as that of a CMYK or grey photo. The EXIF
     keeps what describes the photo (camera, exposure, place, author), with orientation 1; the preview, which shows the
     photo before the work, is left out. A file that cannot be read has neither.
     """
     try:
-        with open_image(path) as image, without_warnings():
+        with open_image(file) as image, without_warnings():
             return Profile(_rgb_profile(image), _exif(image))
     except Exception:  # Pillow raises errors of many types; `read_photo` is who says what is wrong
-        return Profile(None, None)
+        return NO_PROFILE
 
 
 def encoded(

@@ -1,12 +1,13 @@
 """Photos and maps: decode, orient, resize, write."""
 
+import io
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +18,12 @@ from act2sal.data.color_profiles import as_rgb
 from act2sal.errors import FileError, InputError
 
 Value = TypeVar("Value")
+
+ImageFile: TypeAlias = Path | bytes
+"""A file with a picture: where it lies, or what is in it."""
+
+NAMELESS = Path("-")
+"""What errors call a file that came as bytes."""
 
 SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
@@ -57,8 +64,13 @@ class ImageError(FileError):
         return f"{self.path}: {self.reason}"
 
 
-def read_photo(path: Path) -> NDArray[np.uint8]:
-    """Decode the file `path` (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) -> (H, W, 3) uint8 RGB.
+def name_of(file: ImageFile) -> Path:
+    """What errors call a file."""
+    return NAMELESS if isinstance(file, bytes) else Path(file)
+
+
+def read_photo(file: ImageFile) -> NDArray[np.uint8]:
+    """Decode a file (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) -> (H, W, 3) uint8 RGB.
 
     The EXIF orientation is applied. Transparency is laid on white, 16-bit values are scaled to 8 bits, other
     deep values from their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile
@@ -66,7 +78,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
 
     Raises ImageError: missing, empty, truncated, no image, or more pixels than `limit_pixels` allows.
     """
-    return decoded(path, lambda image, png: _to_rgb(image, png=png))
+    return decoded(file, lambda image, png: _to_rgb(image, png=png))
 
 
 class Opacity(NamedTuple):
@@ -79,24 +91,24 @@ class Opacity(NamedTuple):
     alpha: NDArray[np.uint8]
 
 
-def read_with_opacity(path: Path) -> tuple[NDArray[np.uint8], Opacity | None]:
+def read_with_opacity(file: ImageFile) -> tuple[NDArray[np.uint8], Opacity | None]:
     """`read_photo`, and the photo's transparency; None where it is opaque.
 
     Raises ImageError: as `read_photo`.
     """
-    return decoded(path, lambda image, png: (_to_rgb(image, png=png), _opacity(image)))
+    return decoded(file, lambda image, png: (_to_rgb(image, png=png), _opacity(image)))
 
 
-def decoded(path: Path, work: Callable[[Image.Image, bool], Value]) -> Value:
+def decoded(file: ImageFile, work: Callable[[Image.Image, bool], Value]) -> Value:
     """What `work` makes of the upright image in a file, and of whether that is a PNG.
 
     Raises ImageError: as `read_photo`; too little memory is a reason, too.
     """
-    path = Path(path)
+    path = name_of(file)
     try:
-        if path.stat().st_size == 0:
+        if (len(file) if isinstance(file, bytes) else path.stat().st_size) == 0:
             raise ImageError(path, "the file is empty")
-        with open_image(path) as image:
+        with open_image(file) as image:
             if image.width * image.height > _largest:
                 raise ImageError(path, _too_large(image.size))
             return work(_upright(image), image.format == "PNG")
@@ -199,8 +211,8 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def open_image(path: Path) -> Image.Image:
-    """A Pillow image of the file `path`, whose pixels are not decoded yet; by its content, as `read_photo`.
+def open_image(file: ImageFile) -> Image.Image:
+    """A Pillow image of a file, whose pixels are not decoded yet; by its content, as `read_photo`.
 
     Whatever Pillow raises comes through. ImageError: a HEIC file, and the extra `heic` is not installed.
     """
@@ -208,20 +220,29 @@ def open_image(path: Path) -> Image.Image:
         Image.init()  # registers every format; Pillow does so by itself only when `formats` is left out
         theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `decoded` has a limit of its own
         try:
-            return Image.open(path, formats=FORMATS)
+            image = Image.open(_readable(file), formats=FORMATS)
+            if image.format == "TIFF":
+                # Pillow maps uncompressed pixels into memory by this name, with sides that are swapped where the photo
+                # lies on its side, and then shows something else.
+                image.filename = ""
+            return image
         except UnidentifiedImageError:
-            if not _is_heif(path):
+            if not _is_heif(file):
                 raise
-            _register_heif(path)
-            return Image.open(path, formats=["HEIF"])
+            _register_heif(name_of(file))
+            return Image.open(_readable(file), formats=["HEIF"])
         finally:
             Image.MAX_IMAGE_PIXELS = theirs
 
 
-def _is_heif(path: Path) -> bool:
+def _readable(file: ImageFile) -> Path | io.BytesIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else file
+
+
+def _is_heif(file: ImageFile) -> bool:
     """Whether a file begins as ISO 23008-12 says."""
-    with path.open("rb") as file:
-        head = file.read(12)
+    with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
+        head = stream.read(12)
     return head[4:8] == b"ftyp" and head[8:] in _HEIF_BRANDS
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2sal.data.images import open_image
+from act2sal.data.images import ImageFile, open_image
 from act2sal.data.layouts import Listed, Masks, masks_among, masks_of_another
 from act2sal.data.origin import image_origin, is_noted, video_origin
 from act2sal.data.photo_files import SUFFIXES, DatasetError, Photo, known_files, refuse_limit
@@ -298,9 +298,9 @@ class _Looked:
     animated: bool = False
 
 
-def is_animation(path: Path) -> bool:
+def is_animation(file: ImageFile) -> bool:
     """Whether the file holds pictures that follow each other in time; its content says so."""
-    return _looked_at(path).animated
+    return (_looked_into(file) if isinstance(file, bytes) else _looked_at(file)).animated
 
 
 def _looked_at(path: Path) -> _Looked:
@@ -316,8 +316,12 @@ def _looked_at(path: Path) -> _Looked:
 def _looked(path: Path, size: int, modified: int) -> _Looked:
     if path.suffix.lower() in OTHER_VIDEOS:
         return _Looked(is_noted(path) or video_origin(path) is not None)
+    return _looked_into(path)
+
+
+def _looked_into(file: ImageFile) -> _Looked:
     try:
-        with open_image(path) as image:
+        with open_image(file) as image:
             # Telephones put depth and gain maps behind the photo of a JPEG.
             several = image.format not in ("JPEG", "MPO") and getattr(image, "n_frames", 1) > 1
             return _Looked(image_origin(image) is not None, several, several and image.format in _MOVING)

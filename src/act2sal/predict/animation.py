@@ -1,13 +1,12 @@
 """Animations, as GIF, WebP and PNG hold them: their frames, how long each is shown, and how often all are."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from act2sal.data.images import ImageError, open_image, reason_of, upright_rgb
+from act2sal.data.images import ImageError, ImageFile, name_of, open_image, reason_of, upright_rgb
 from act2sal.predict.video import Frame
 
 MOST_PIXELS = 250_000_000
@@ -21,36 +20,38 @@ SHORTEST = 100
 class Animation:
     """An animation that was looked through.
 
-    path: of the file; durations: milliseconds of each frame; plays: how often, 0: without end.
+    file: its path or its content; durations: milliseconds of each frame; plays: how often, 0: without end.
     """
 
-    path: Path
+    file: ImageFile = field(repr=False)
     durations: tuple[int, ...]
     plays: int
 
     @classmethod
-    def open(cls, path: Path) -> "Animation":
+    def open(cls, file: ImageFile) -> "Animation":
         """Look through a file.
 
         Raises:
             ImageError: it cannot be read, or has more than `MOST_PIXELS` pixels.
         """
         try:
-            with open_image(path) as image:
+            with open_image(file) as image:
                 frames = getattr(image, "n_frames", 1)
                 if frames * image.width * image.height > MOST_PIXELS:
                     most = MOST_PIXELS // 10**6
-                    raise ImageError(path, f"more than {most} megapixels over all frames; make a video of it")
+                    raise ImageError(
+                        name_of(file), f"more than {most} megapixels over all frames; make a video of it"
+                    )
                 durations = []
                 for number in range(frames):
                     image.seek(number)
                     image.load()  # a WebP file tells the time of a frame with its pixels
                     durations.append(round(image.info.get("duration", 0)) or SHORTEST)
-                return cls(path, tuple(durations), _plays(image))
+                return cls(file, tuple(durations), _plays(image))
         except ImageError:
             raise
         except Exception as error:  # Pillow's decoders raise errors of many types on malformed bytes
-            raise ImageError(path, reason_of(error)) from error
+            raise ImageError(name_of(file), reason_of(error)) from error
 
     def frames(self) -> Iterator[Frame]:
         """The frames, upright, by the rules of `images.read_photo`.
@@ -60,7 +61,7 @@ class Animation:
         """
         seconds = 0.0
         try:
-            with open_image(self.path) as image:
+            with open_image(self.file) as image:
                 for number, duration in enumerate(self.durations):
                     image.seek(number)
                     yield _frame(image, seconds)
@@ -68,7 +69,7 @@ class Animation:
         except GeneratorExit:
             raise
         except Exception as error:  # as above
-            raise ImageError(self.path, reason_of(error)) from error
+            raise ImageError(name_of(self.file), reason_of(error)) from error
 
 
 def _frame(image: Image.Image, seconds: float) -> Frame:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from act2sal.data.encoding import NO_PROFILE, encoded_animation, read_profile
+from act2sal.data.origin import Origin
+from act2sal.predict.animation import Animation
 from act2sal.predict.maps import Decoded, MapMaker
 from act2sal.predict.records import FrameRecord
 from act2sal.predict.regions import THRESHOLD, area_of, boxes_of
@@ -45,3 +48,23 @@ class FrameWork:
     def _mapped(self, frame: Frame, pool: ThreadPoolExecutor) -> Mapped:
         (found,) = self.maker([Decoded.of(frame.pixels, self.maker.side)], pool)
         return Mapped(frame, found)
+
+
+def animation_bytes(animation: Animation, work: FrameWork) -> bytes:
+    """The file of what the work, of one kind of output, makes of an animation.
+
+    Raises:
+        ImageError: the animation cannot be read.
+        InputError: the format cannot hold a picture of that size.
+    """
+    (kind,) = work.rendering.kinds
+    profile = read_profile(animation.file) if kind.shows_photo else NO_PROFILE
+    return encoded_animation(
+        list(replace(work, icc_profile=profile.icc_profile)(animation.frames())),
+        work.rendering.format,
+        durations=animation.durations,
+        plays=animation.plays,
+        icc_profile=profile.icc_profile,
+        exif=profile.exif,
+        origin=Origin(kind.name, work.maker.seen),
+    )

@@ -2,7 +2,6 @@
 
 import glob
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,18 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from act2sal.config import Backend, Format, Refine
-from act2sal.data.encoding import ANIMATED, FORMAT_OF, Profile, encoded_animation, read_profile
-from act2sal.data.images import ImageError, read_photo, write_atomic
-from act2sal.data.origin import Origin, write_result
+from act2sal.data.encoding import ANIMATED, FORMAT_OF
+from act2sal.data.images import ImageError
+from act2sal.data.origin import write_result
 from act2sal.data.photo_files import DatasetError, Photo
 from act2sal.data.photo_search import AUTO, Remarks, is_animation
 from act2sal.errors import InputError, MissingPackageError
 from act2sal.predict.animation import Animation
 from act2sal.predict.detector import Detector
-from act2sal.predict.film import FrameWork
+from act2sal.predict.film import FrameWork, animation_bytes
 from act2sal.predict.maps import MapMaker, MethodMaps, Outcome, done, maps_by
 from act2sal.predict.output_kinds import parse_kind, refuse_kinds
-from act2sal.predict.plan import Task, is_one_file, planned, planned_with_videos
+from act2sal.predict.photo_bytes import photo_bytes
+from act2sal.predict.plan import Task, is_one_file, planned_with_videos
 from act2sal.predict.records import FilmRecord, FrameRecord, read_records, write_records
 from act2sal.predict.rendering import Record, Rendering
 from act2sal.predict.thresholds import parse_threshold
@@ -183,24 +183,28 @@ class Job:
             raise InputError("- (standard input) takes one kind of output")
         if out is not None and out.exists() and not self.overwrite:
             raise FileExistsError(f"{out} exists already; --overwrite replaces it")
-        with tempfile.TemporaryDirectory() as folder:
-            photo, result = Path(folder, "photo"), Path(folder, f"result.{self.rendering.format}")
-            photo.write_bytes(content)
-            try:
-                read_photo(photo)
-            except ImageError as error:
-                raise InputError(f"standard input: {error.reason}") from error
-            outcome = replace(self, quiet=True, json=None)._do(
-                planned([photo], result, self.rendering.suffixes)
-            )
-            if outcome.failures:
-                raise InputError(outcome.failures[0].replace(str(photo), "standard input"))
-            made = result.read_bytes()
         pipe = Path(PIPE)
-        self.records = [replace(one, task=Task(Photo(pipe, pipe), (out or pipe,))) for one in self.records]
+        task = Task(Photo(pipe, pipe), (out or pipe,))
+        try:
+            made = self._made_of(content, task)
+        except ImageError as error:
+            raise InputError(f"standard input: {error.reason}") from error
+        except InputError as error:
+            raise InputError(f"standard input: {error}") from error
         if out is not None:
-            write_atomic(out, made)
+            write_result(out, made)
         return made
+
+    def _made_of(self, content: bytes, task: Task) -> bytes:
+        """The result of a photo or an animation in one kind of output; it also becomes a record."""
+        if self._animates and is_animation(content):
+            frames: list[FrameRecord] = []
+            made = animation_bytes(Animation.open(content), self._frame_work(0, frames))
+            self.records.append(FilmRecord(task, frames))
+            return made
+        rendered = photo_bytes(content, self.maker, self.rendering)
+        self.records.append(Record(task, rendered.confidence, rendered.area, rendered.boxes))
+        return rendered.files[0]
 
     def save(self) -> None:
         """Write what is known of the photos done so far, and before, to the file of the records."""
@@ -290,18 +294,7 @@ class Job:
             if target.exists() and self.skip_existing:
                 continue
             frames: list[FrameRecord] = []
-            kind = self.rendering.kinds[number]
-            profile = read_profile(task.photo.path) if kind.shows_photo else Profile(None, None)
-            content = encoded_animation(
-                list(self._frame_work(number, frames, profile.icc_profile)(animation.frames())),
-                self.rendering.format,
-                durations=animation.durations,
-                plays=animation.plays,
-                icc_profile=profile.icc_profile,
-                exif=profile.exif,
-                origin=Origin(kind.name, self.maker.seen),
-            )
-            write_result(target, content)
+            write_result(target, animation_bytes(animation, self._frame_work(number, frames)))
             record = replace(record, frames=frames)
         return record
 
@@ -326,13 +319,11 @@ class Job:
             record = replace(record, frames=frames)
         return record
 
-    def _frame_work(
-        self, number: int, frames: list[FrameRecord], icc_profile: bytes | None = None
-    ) -> FrameWork:
+    def _frame_work(self, number: int, frames: list[FrameRecord]) -> FrameWork:
         """For the kind of that number; what is known of each frame comes into `frames`, if somebody asks for it."""
         one = replace(self.rendering, kinds=(self.rendering.kinds[number],))
         wanted = self.json is not None
-        return FrameWork(self.maker, one, self.smooth, frames.append if wanted else None, icc_profile)
+        return FrameWork(self.maker, one, self.smooth, frames.append if wanted else None)
 
     def _moves(self, task: Task) -> bool:
         return task.is_video or (self._animates and is_animation(task.photo.path))

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.data.encoding import Format, Profile, encoded, read_profile
-from act2sal.data.images import Opacity
+from act2sal.data.encoding import NO_PROFILE, Format, Profile, encoded, read_profile
+from act2sal.data.images import ImageFile, Opacity
 from act2sal.data.origin import Origin, write_result
 from act2sal.predict.output_kinds import Kind, rendered, suffix_of
 from act2sal.predict.plan import Task
@@ -39,6 +39,18 @@ class Record:
             "area": round(self.area, 4),
             "boxes": [list(box) for box in self.boxes],
         }
+
+
+class Rendered(NamedTuple):
+    """The results of one photo.
+
+    files: content of the file of each kind; confidence, area, boxes: as of `Record`.
+    """
+
+    files: list[bytes]
+    confidence: float | None
+    area: float
+    boxes: list[Box]
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,43 @@ class Rendering:
         for kind in self.kinds:
             yield rendered(kind, photo, prob, self.threshold, opacity=opacity, icc_profile=icc_profile)
 
+    def rendered_bytes(
+        self,
+        photo: NDArray[np.uint8],
+        prob: NDArray[np.float32],
+        confidence: float | None = None,
+        *,
+        opacity: Opacity | None = None,
+        profile: Profile = NO_PROFILE,
+    ) -> Rendered:
+        """The files of one photo's results, from arrays and bytes alone.
+
+        Args:
+            photo: (H, W, 3) uint8 RGB.
+            prob: its map, (h, w) float32 in [0, 1] of any size.
+            confidence: that it holds a salient object, if known.
+            opacity: its transparency, if it has any; what is transparent is not salient.
+            profile: its colour profile and EXIF, for the kinds that show it.
+
+        Raises:
+            InputError: the format cannot hold a picture of that size.
+        """
+        saliency = self.saliency(photo, prob, confidence)
+        if opacity is not None:
+            saliency[opacity.alpha == 0] = 0
+        files = []
+        for kind, pixels in zip(
+            self.kinds, self._pictures(photo, saliency, opacity, profile.icc_profile), strict=True
+        ):
+            icc, exif = profile if kind.shows_photo else NO_PROFILE
+            origin = Origin(kind.name, self.seen)
+            files.append(encoded(pixels, self.format, icc_profile=icc, exif=exif, origin=origin))
+        return Rendered(files, confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD))
+
+    def profile_of(self, file: ImageFile) -> Profile:
+        """Colour profile and EXIF of a photo, if a kind shows it."""
+        return read_profile(file) if any(kind.shows_photo for kind in self.kinds) else NO_PROFILE
+
     def write(
         self,
         task: Task,
@@ -104,38 +153,18 @@ class Rendering:
         confidence: float | None,
         opacity: Opacity | None = None,
     ) -> Record:
-        """Write the results of one photo.
-
-        Args:
-            task: where they go.
-            photo: (H, W, 3) uint8 RGB.
-            prob: its map, (h, w) float32 in [0, 1] of any size.
-            confidence: that it holds a salient object, if known.
-            opacity: its transparency, if it has any; what is transparent is not salient.
+        """Write the results of one photo to the files of its task; the rest as of `rendered_bytes`.
 
         Raises:
             OSError: a file cannot be written.
             InputError: the format cannot hold a picture of that size.
         """
-        saliency = self.saliency(photo, prob, confidence)
-        if opacity is not None:
-            saliency[opacity.alpha == 0] = 0
-        shows_photo = any(kind.shows_photo for kind in self.kinds)
-        profile = read_profile(task.photo.path) if shows_photo else _NONE
-        for kind, target, pixels in zip(
-            self.kinds,
-            task.targets,
-            self._pictures(photo, saliency, opacity, profile.icc_profile),
-            strict=True,
-        ):
-            icc, exif = profile if kind.shows_photo else _NONE
-            origin = Origin(kind.name, self.seen)
-            content = encoded(pixels, self.format, icc_profile=icc, exif=exif, origin=origin)
+        profile = self.profile_of(task.photo.path)
+        rendered = self.rendered_bytes(photo, prob, confidence, opacity=opacity, profile=profile)
+        for target, content in zip(task.targets, rendered.files, strict=True):
             write_result(target, content)
-        return Record(task, confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD))
+        return Record(task, rendered.confidence, rendered.area, rendered.boxes)
 
-
-_NONE = Profile(None, None)
 
 MAPS = Rendering()
 """8-bit PNG maps."""
