@@ -30,12 +30,13 @@ class Activation(NamedTuple):
 
 
 class ScaledConv2d(nn.Conv2d):
-    """A convolution of features that are multiplied by one number per channel, which it does to its weights, as there
-    are fewer of these.
+    """A convolution whose input channels are first multiplied by one number each.
+
+    The numbers are multiplied onto the weights, of which there are fewer than features.
     """
 
     def forward(self, features: Tensor, scale: Tensor | None = None) -> Tensor:
-        """features (B, C_in, h, w) of any float type, scale (C_in,) or None -> (B, C_out, h, w)."""
+        """Features (B, C_in, h, w) of any float type, scale (C_in,) or None -> (B, C_out, h, w)."""
         weight = self.weight if scale is None else self.weight * scale.view(1, -1, 1, 1)
         return self._conv_forward(features.to(weight.dtype), weight, self.bias)
 

@@ -140,7 +140,7 @@ class DetectorNetwork(nn.Module):
         self.presence = presence
 
     def forward(self, photos: Tensor) -> Tensor:
-        """photos (B, 3, H, W) float32 in [0, 1] -> logits (B, 1, H, W) float32."""
+        """Photos (B, 3, H, W) float32 in [0, 1] -> logits (B, 1, H, W) float32."""
         return resize(self.decode(self.encoder(photos)), photos.shape[-2:])
 
     def rated(self, photos: Tensor) -> tuple[Tensor, Tensor]:

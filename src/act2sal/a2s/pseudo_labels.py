@@ -25,10 +25,19 @@ SUREST = float(logit(1 - 1e-5))
 
 
 def normalised_cue(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """The cue as the published code has it before the CRF: signed logits (h, w) float32 -> prob (H, W) in [0, 1].
+    """The cue before the CRF, as the published code makes it: resized, sigmoid, stretched to [0, 1] per image.
 
-    Resized bilinearly to `size` = (H, W), sigmoid, stretched to [0, 1] per image; a constant map gives zeros.
-    Differs: the stretching is the published code's, the paper has none. Raises ValueError: logits not finite.
+    Differs: the stretching is the published code's; the paper has none.
+
+    Args:
+        logits: (h, w) float32, signed: positive on the foreground.
+        size: (H, W) of the result; bilinear.
+
+    Returns:
+        (H, W) float32 in [0, 1]; zeros for a constant map.
+
+    Raises:
+        ValueError: logits that are not finite.
     """
     prob = expit(_enlarged(logits, size))
     low, high = float(prob.min()), float(prob.max())
@@ -38,13 +47,21 @@ def normalised_cue(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArra
 def log_odds(
     logits: NDArray[np.float32], size: tuple[int, int], threshold: LabelThreshold = "half"
 ) -> NDArray[np.float32]:
-    """Log-odds (H, W) float32 of the foreground from signed logits (h, w) float32; they change sign at the threshold.
+    """Log-odds of the foreground from signed logits, shifted so that they change sign at the threshold.
 
-    Resized bilinearly to `size` = (H, W) and held inside +-11.5. With "zero" they are the logits, so that the CRF
-    starts from `sigmoid(theta)`, Eq. 6 as printed. With "half" they are shifted so that they change their sign where
-    `normalised_cue` passes 0.5; next to nothing where the network is sure of some pixels, both ways. As every photo
-    is taken to have an object, where it is not the least unlikely one counts. With the others of `cue_mask` they are
-    shifted by that threshold. Raises ValueError: logits not finite.
+    Args:
+        logits: (h, w) float32, positive on the foreground.
+        size: (H, W) of the result; bilinear.
+        threshold: "zero" shifts nothing, so that the CRF starts from `sigmoid(theta)`, Eq. 6 as printed. "half" moves
+            the change of sign to where `normalised_cue` passes 0.5: a small shift where the network is sure of some
+            foreground and some background, and a large one where it found no object, as every photo is taken to
+            have one. The others shift by the threshold of `cue_mask` of that name.
+
+    Returns:
+        (H, W) float32, held inside +-11.5.
+
+    Raises:
+        ValueError: logits that are not finite.
     """
     held = _enlarged(logits, size).clip(-SUREST, SUREST)
     if threshold == "half":
@@ -122,7 +139,16 @@ def label_from_logits(
 def refine_prob(
     photo: NDArray[np.uint8], prob: NDArray[np.float32], config: LabelConfig
 ) -> NDArray[np.float32]:
-    """CRF on probabilities instead of a hard label, as HMA wants it: (H, W) in [0, 1] -> (H, W) float32."""
+    """CRF on probabilities instead of a hard label, as in HMA.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        prob: (H, W) float32 in [0, 1].
+        config: options of the CRF.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
     return _mean_field(photo, unary_from_prob(prob), config)
 
 

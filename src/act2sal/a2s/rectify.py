@@ -1,4 +1,4 @@
-"""Label rectifying while the detector trains: OLR and its label bank (A2S, Eq. 13-14), HMA (USPS)."""
+"""Label rectifying while the detector trains: OLR (A2S, Eq. 13-14) and HMA (USPS)."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def lambda_at(epoch: int, *, warmup: int = 2, lam: float = 0.4) -> float:
 
 
 def quantise(prob: Tensor) -> Tensor:
-    """Any shape, float in [0, 1] -> uint8 0..255, to the nearest."""
+    """Round probabilities to 8 bits: float in [0, 1] of any shape -> uint8 0..255."""
     return (prob * 255).round().to(torch.uint8)
 
 

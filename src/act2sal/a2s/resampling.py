@@ -22,7 +22,7 @@ def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _weights(length: int, resized: int, device: torch.device) -> Tensor:
-    """(resized, length) float32: the share of each sample in each of the resized line."""
+    """Weights of bilinear interpolation along one axis: (resized, length) float32."""
     with torch.inference_mode(False), torch.no_grad():
         line = torch.eye(length)[None]
         lines = functional.interpolate(line, resized, mode="linear", align_corners=False)
@@ -30,7 +30,7 @@ def _weights(length: int, resized: int, device: torch.device) -> Tensor:
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear resize, corners not aligned: (B, C, h, w) float -> (B, C, *size); itself if it fits."""
+    """Bilinear resize, corners not aligned: (B, C, h, w) float -> (B, C, *size); unchanged if it has that size."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return functional.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)

@@ -5,11 +5,11 @@ from torch import Tensor
 from torch.nn import functional
 
 CONTOUR = 5
-"""Side of the window in which both sides of the boundary have to be, in pixels of the map."""
+"""Side, in pixels of the map, of the window that has to hold both classes for its centre to be contour."""
 WINDOW = 11
 """Side of the window of neighbours, in pixels of the map."""
 SHARPNESS = 200.0
-"""Of the fall with the squared distance of two colours in [0, 1]^3."""
+"""Factor of the squared distance of two colours, RGB in [0, 1], in the exponent of their similarity."""
 
 
 def texture_loss(prob: Tensor, photos: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def texture_loss(prob: Tensor, photos: Tensor) -> Tensor:
 
 
 def contour(prob: Tensor) -> Tensor:
-    """1 where a window of 5 pixels holds both sides of `prob > 1/2`, else 0: (B, 1, h, w) -> the same."""
+    """1 where a window of 5 x 5 pixels holds both classes of `prob > 1/2`, else 0: (B, 1, h, w) -> (B, 1, h, w)."""
     mask = (prob.detach() > 0.5).to(prob.dtype)
     grown = functional.max_pool2d(mask, CONTOUR, stride=1, padding=CONTOUR // 2)
     shrunk = 1 - functional.max_pool2d(1 - mask, CONTOUR, stride=1, padding=CONTOUR // 2)

@@ -73,8 +73,15 @@ def absorbed_times(
 
 
 def saliency_of_regions(likeness: NDArray[np.float64], border: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Absorbed times, with the often visited regions weighted down where the times leave the photo undecided: (N,) in
-    [0, 1]; arguments as in `absorbed_times`."""
+    """Absorbed times, in which often visited regions count less if the times alone leave the photo undecided.
+
+    Args:
+        likeness: as in `absorbed_times`.
+        border: as in `absorbed_times`.
+
+    Returns:
+        (N,) float64 in [0, 1].
+    """
     times = stretched(absorbed_times(likeness, border, np.ones(len(likeness))))
     if indecision(times) < UNDECIDED:
         return times

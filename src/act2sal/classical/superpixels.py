@@ -102,7 +102,7 @@ def numbered(labels: NDArray[np.int64] | NDArray[np.int32]) -> NDArray[np.int64]
 
 
 def cielab(colours: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float32]:
-    """sRGB (H, W, 3), uint8 or float in [0, 1], to CIELAB (D65), float32."""
+    """Convert sRGB (H, W, 3), uint8 or float in [0, 1], to CIELAB (D65) float32."""
     scale = 255 if colours.dtype == np.uint8 else 1
     return np.asarray(cv2.cvtColor((colours / scale).astype(np.float32), cv2.COLOR_RGB2LAB))
 

@@ -1,7 +1,6 @@
-"""Arrays on disk that are mapped while they are filled: their room is taken first, and damage is noticed.
+"""Arrays on disk that are filled through a memory map: space is reserved first, and damage is noticed.
 
-A file is an ordinary `.npy`; `seal` puts the CRC-32 of what stands before it behind the numbers, where NumPy does not
-look.
+A file is an ordinary `.npy`. `seal` appends the CRC-32 of the header and the numbers, which NumPy ignores.
 """
 
 import os
@@ -26,11 +25,12 @@ class ArrayFileError(InputError):
 
 
 def create_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> MappedArray:
-    """A new array, all zero, mapped from the file `path`, whose room on the disk is taken at once.
+    """Create a file for an array of zeros, reserve its space on the disk, and map it.
 
-    Without that, a disk that fills up while a mapped array is written ends the process by a signal.
+    Without the reservation, a disk that fills up while a mapped array is written kills the process by a signal.
 
-    Raises OSError: the disk is full; the file is gone then, and the error names it.
+    Raises:
+        OSError: the disk is full; the error names the file, which is deleted.
     """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
     if hasattr(os, "posix_fallocate"):  # macOS lacks it
@@ -43,7 +43,7 @@ def create_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Mapped
 
 
 def seal(array: MappedArray) -> None:
-    """Bring a new array, now complete, to its file and put the checksum behind it; to be done once."""
+    """Flush an array that `create_array` made to its file and append the checksum; call it once."""
     path = Path(array.filename or "")
     array.flush()
     value = _checksum(path, path.stat().st_size)
@@ -52,9 +52,10 @@ def seal(array: MappedArray) -> None:
 
 
 def open_array(path: Path) -> MappedArray:
-    """Map an array, to be read.
+    """Map an array for reading.
 
-    Raises ArrayFileError: it is no array, or cut off; `check` notices more.
+    Raises:
+        ArrayFileError: the file holds no array, or is cut off; `check` finds other damage.
     """
     try:
         return np.lib.format.open_memmap(path, mode="r")
@@ -65,9 +66,10 @@ def open_array(path: Path) -> MappedArray:
 
 
 def check(path: Path) -> None:
-    """Compare a file with its checksum; a file that was never sealed passes if no number is missing.
+    """Compare a file with its checksum; a file without one passes if no number is missing.
 
-    Raises ArrayFileError: it is cut off, or bytes changed.
+    Raises:
+        ArrayFileError: it is cut off, or bytes changed.
     """
     array, size = open_array(path), path.stat().st_size
     if size == array.offset + array.nbytes:

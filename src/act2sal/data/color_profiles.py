@@ -1,4 +1,4 @@
-"""Colours from one ICC profile to another: what is not RGB becomes sRGB, and what is sRGB joins a photo."""
+"""Conversion of colours between ICC profiles: from CMYK, grey and Lab to sRGB, and between RGB spaces."""
 
 import io
 
@@ -11,7 +11,7 @@ _CONVERTED = {b"CMYK": ("CMYK",), b"GRAY": ("L", "1"), b"Lab ": ("LAB",)}
 
 
 def space_of(icc_profile: object) -> bytes | None:
-    """Colour space of a profile, such as b"RGB "; None: it is damaged, or there is none."""
+    """Colour space of an ICC profile, such as b"RGB "; None where the profile is damaged or missing."""
     if not isinstance(icc_profile, bytes) or len(icc_profile) < 128:
         return None
     # ICC.1:2022, 7.2: the colour space of the data, and the signature that every profile has.
@@ -19,7 +19,7 @@ def space_of(icc_profile: object) -> bytes | None:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An opaque image in RGB: in sRGB by its profile where that is of CMYK, grey or Lab, else by a rule of thumb."""
+    """Convert an opaque image to RGB: by a profile of CMYK, grey or Lab, else by Pillow's formulas."""
     profile = image.info.get("icc_profile")
     if image.mode in _CONVERTED.get(space_of(profile) or b"", ()):
         source = image.convert("L") if image.mode == "1" else image
@@ -30,12 +30,12 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def in_srgb(pixels: NDArray[np.uint8], icc_profile: bytes | None) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) uint8 of an RGB profile, None: sRGB, as those of sRGB."""
+    """Convert pixels (H, W, 3) uint8 from an RGB profile to sRGB; None stands for sRGB."""
     return _pixels_by(pixels, icc_profile, None)
 
 
 def from_srgb(pixels: NDArray[np.uint8], icc_profile: bytes | None) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) uint8 of sRGB as those of an RGB profile; None: they stay."""
+    """Convert pixels (H, W, 3) uint8 from sRGB to an RGB profile; None stands for sRGB."""
     return _pixels_by(pixels, None, icc_profile)
 
 
@@ -47,7 +47,7 @@ def _pixels_by(pixels: NDArray[np.uint8], source: bytes | None, target: bytes | 
 
 
 def _converted(image: Image.Image, source: bytes | None, target: bytes | None) -> Image.Image | None:
-    """None is sRGB; None comes back where a profile cannot be used."""
+    """Convert an image between two profiles, None standing for sRGB; returns None where a profile cannot be used."""
     try:
         return ImageCms.profileToProfile(
             image,

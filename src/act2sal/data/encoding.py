@@ -23,17 +23,17 @@ ANIMATED: tuple[Format, ...] = ("png", "webp", "gif")
 """Formats that hold animations."""
 
 JPEG_QUALITY = 95
-"""Of 100; colours at full resolution."""
+"""Quality on JPEG's scale of 1 to 100; chroma is not subsampled."""
 
 WEBP_QUALITY = 95
-"""Of 100, for colours; grey levels and alpha are kept as they are."""
+"""Quality on WebP's scale of 0 to 100, for colours; grey levels and alpha are stored without loss."""
 
 PNG_LEVEL, PNG_STRATEGY = 1, zlib.Z_RLE
-"""How hard zlib works, and on what. Beside Pillow's own choice this takes a part of the time, for somewhat
-larger cut-outs (`benchmarks/cutout.py` measures both)."""
+"""Compression level and strategy of zlib: faster than Pillow's default, for somewhat larger cut-outs
+(`benchmarks/cutout.py` measures both)."""
 
 LONGEST_SIDE: dict[Format, int] = {"jpg": 65_535, "webp": 16_383, "gif": 65_535}
-"""Pixels, where a format has a limit that photos reach."""
+"""Most pixels along a side, for the formats whose limit photos can reach."""
 
 _PILLOW_NAMES: dict[Format, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF", "gif": "GIF"}
 
@@ -46,7 +46,7 @@ FORMAT_OF: dict[str, Format] = {
     ".tiff": "tiff",
     ".gif": "gif",
 }
-"""By the suffix of a file, in small letters."""
+"""Format by lower-case suffix of the file name."""
 
 LONGEST_EXIF_OF_JPG = 65_533
 """Bytes that fit into one segment of a JPEG."""
@@ -79,7 +79,7 @@ _LOST_TAGS = (
 
 
 class Profile(NamedTuple):
-    """What goes along with the pixels of a photo: ICC profile and EXIF block, None where there is none."""
+    """ICC profile and EXIF block of a photo, each None where the photo has none."""
 
     icc_profile: bytes | None
     exif: bytes | None

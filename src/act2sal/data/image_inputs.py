@@ -1,4 +1,4 @@
-"""Pictures as people hold them: a path, a Pillow image, an array or a tensor."""
+"""Pictures as users pass them: a path, a Pillow image, an array or a tensor."""
 
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -103,7 +103,7 @@ def _rgb_of_array(array: NDArray[Any], *, channels_first: bool) -> NDArray[np.ui
 
 
 def _channels_last(array: NDArray[Any], *, channels_first: bool) -> NDArray[Any]:
-    """(H, W, C) of any of the shapes an array may have."""
+    """Bring an array of any accepted shape to (H, W, C)."""
     if array.ndim == 2 and array.size:
         return array[..., None]
     if array.ndim == 3 and array.size:

@@ -29,13 +29,13 @@ SaliencyMethod = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Photo (H, W, 3) uint8 RGB to prob (H, W) float32 in [0, 1]."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
-"""Those that Pillow reads by itself; HEIC comes by the extra `heic`."""
+"""Formats that Pillow reads by itself; HEIC needs the extra `heic`."""
 
 MAX_PIXELS = 250_000_000
-"""Of the largest photo that is read, unless `limit_pixels` says another number; a file can claim any."""
+"""Most pixels of a photo that is read, unless `limit_pixels` sets another number; protects from forged headers."""
 
 TEMPORARY = ".tmp-"
-"""How the names of files that are being written begin; a process that was killed leaves them."""
+"""Prefix of the names of files that are being written; a killed process leaves them behind."""
 
 ORIENTATION_TAG = 0x0112  # of EXIF
 _TRANSPOSE = {
@@ -76,15 +76,18 @@ def read_photo(file: ImageFile) -> NDArray[np.uint8]:
     deep values from their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile
     in the file; of an animation the first frame counts. Safe to call from several threads.
 
-    Raises ImageError: missing, empty, truncated, no image, or more pixels than `limit_pixels` allows.
+    Raises:
+        ImageError: missing, empty, truncated, no image, or more pixels than `limit_pixels` allows.
     """
     return decoded(file, lambda image, png: _to_rgb(image, png=png))
 
 
 class Opacity(NamedTuple):
-    """What a photo with transparency is made of.
+    """Colours and alpha of a photo with transparency.
 
-    colours: (H, W, 3) uint8 RGB, not laid on anything; white where nothing is seen. alpha: (H, W) uint8.
+    Attributes:
+        colours: (H, W, 3) uint8 RGB, not blended with anything; white where alpha is 0.
+        alpha: (H, W) uint8.
     """
 
     colours: NDArray[np.uint8]
@@ -94,15 +97,17 @@ class Opacity(NamedTuple):
 def read_with_opacity(file: ImageFile) -> tuple[NDArray[np.uint8], Opacity | None]:
     """`read_photo`, and the photo's transparency; None where it is opaque.
 
-    Raises ImageError: as `read_photo`.
+    Raises:
+        ImageError: as `read_photo`.
     """
     return decoded(file, lambda image, png: (_to_rgb(image, png=png), _opacity(image)))
 
 
 def decoded(file: ImageFile, work: Callable[[Image.Image, bool], Value]) -> Value:
-    """What `work` makes of the upright image in a file, and of whether that is a PNG.
+    """Open a file, turn the image upright, and return `work(image, whether the file is a PNG)`.
 
-    Raises ImageError: as `read_photo`; too little memory is a reason, too.
+    Raises:
+        ImageError: as `read_photo`, or too little memory.
     """
     path = name_of(file)
     try:
@@ -133,12 +138,12 @@ def resize_map(prob: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 
 def write_gray_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write pixels (H, W) uint8 as an 8-bit PNG; folders are made, the file appears whole or not at all."""
+    """Write pixels (H, W) uint8 as an 8-bit PNG, by way of a temporary name; missing folders are created."""
     write_atomic(path, gray_png(pixels))
 
 
 def gray_png(pixels: NDArray[np.uint8]) -> bytes:
-    """The file of pixels (H, W) uint8 as an 8-bit PNG."""
+    """Encode pixels (H, W) uint8 as an 8-bit PNG."""
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise ValueError(f"a grey PNG needs (H, W) uint8, not {pixels.shape} {pixels.dtype}")
     # OpenCV's default compression is faster than Pillow's, and the files are hardly larger.
@@ -147,9 +152,10 @@ def gray_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to a temporary file beside `path`, then rename it; folders are made.
+    """Write `content` to a temporary file beside `path`, then rename it; missing folders are created.
 
-    Raises OSError: it cannot be written; the error names `path`.
+    Raises:
+        OSError: it cannot be written; the error names `path`.
     """
     with naming(path), written_whole(path) as temporary:
         temporary.write_bytes(content)
@@ -157,7 +163,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError of the body, which only works on the file `path`, names that file."""
+    """Make an OSError of the body, which works on the file `path` alone, name that file."""
     try:
         yield
     except OSError as error:
@@ -166,9 +172,9 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its suffix, that becomes `path` if the body ends well and else goes.
+    """Yield a temporary path beside `path`; rename it to `path` on success, delete it on failure.
 
-    Folders are made.
+    Missing folders are created. The temporary name has the suffix of `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +189,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 def upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Pixels of a Pillow image, (H, W, 3) uint8 RGB, by the rules of `read_photo`; its EXIF orientation is applied.
 
-    Whatever error Pillow's decoders raise on malformed bytes comes through.
+    Errors of Pillow's decoders on malformed bytes are passed on.
     """
     return _to_rgb(_upright(image), png=image.format == "PNG")
 
@@ -205,7 +211,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Silence Pillow's remarks about odd metadata; filters are global, hence the lock and short bodies."""
+    """Silence Pillow's warnings about odd metadata; warning filters are global, hence the lock and short bodies."""
     with _WARNING_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -214,7 +220,10 @@ def without_warnings() -> Iterator[None]:
 def open_image(file: ImageFile) -> Image.Image:
     """A Pillow image of a file, whose pixels are not decoded yet; by its content, as `read_photo`.
 
-    Whatever Pillow raises comes through. ImageError: a HEIC file, and the extra `heic` is not installed.
+    Errors of Pillow are passed on.
+
+    Raises:
+        ImageError: a HEIC file, and the extra `heic` is not installed.
     """
     with without_warnings():
         Image.init()  # registers every format; Pillow does so by itself only when `formats` is left out
@@ -267,7 +276,7 @@ def _to_rgb(image: Image.Image, *, png: bool) -> NDArray[np.uint8]:
 
 
 def _rgba(image: Image.Image) -> Image.Image:
-    """An image with transparency; greys in sRGB where they have a profile, as those of an opaque one."""
+    """Convert an image with transparency to RGBA; greys with a profile become sRGB, as in opaque images."""
     rgba = image.convert("RGBA")
     if image.mode not in ("L", "LA"):
         return rgba
@@ -300,7 +309,8 @@ def _scale_deep(values: NDArray[np.float64], *, sixteen_bit: bool) -> NDArray[np
 def limit_pixels(most: int) -> None:
     """Set how many pixels the largest photo that this process reads may have.
 
-    Raises InputError: less than 1.
+    Raises:
+        InputError: `most` is below 1.
     """
     if most < 1:
         raise InputError(f"--max-pixels is at least 1, not {most}")
@@ -309,7 +319,7 @@ def limit_pixels(most: int) -> None:
 
 
 def pixels_in(path: Path) -> int:
-    """Pixels that the file of a photo claims; 0 where it cannot be read, or is too large to be."""
+    """Pixels of a photo according to its header; 0 where it cannot be read or exceeds the limit."""
     try:
         with open_image(path) as image:
             pixels = image.width * image.height
@@ -319,7 +329,7 @@ def pixels_in(path: Path) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, OpenCV or PyTorch says so."""
+    """Whether an error of Python, OpenCV or PyTorch means that memory ran out."""
     return (
         isinstance(error, MemoryError)
         or (isinstance(error, cv2.error) and error.code == cv2.Error.STS_NO_MEM)
@@ -336,7 +346,7 @@ def _too_large(size: tuple[int, int]) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """One line for the user out of what reading or decoding raised."""
+    """Turn an error of reading or decoding into one line for the user."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC), or damaged at its beginning"
     if is_out_of_memory(error):

@@ -33,7 +33,7 @@ class LabelBank:
     """
 
     def __init__(self, folder: Path, *, epoch: int = 0) -> None:
-        """Open at the beginning of `epoch` and delete what later epochs, or cut-off ones, have left.
+        """Open the bank at the beginning of `epoch`; delete files of later and of unfinished epochs.
 
         Raises:
             LabelBankError: the folder has no labels for that epoch.

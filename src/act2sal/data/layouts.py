@@ -1,4 +1,4 @@
-"""Which pictures of a folder are the masks of others: by names, pairs and bytes. No file is opened.
+"""Recognises which pictures of a folder are masks of others, by names and file sizes; no file is opened.
 
 Data sets lie as `images/` beside `masks/` (or `GT`, `DUTS-TR-Mask`, ...), as `x.jpg` beside `x.png` (MSRA10K), as
 `x.jpg` beside `x_mask.png`, or as two folders whose names say nothing and whose files have the same names.
@@ -30,23 +30,23 @@ SIDE_FOLDERS = (
         "depth",
     ),
 )
-"""Further ends of folder names, which alone do not say enough: the names of the files have to match too."""
+"""Ends of folder names that are too common to prove anything: the names of the files have to match as well."""
 
 LOSSY = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif"})
 UNCOMPRESSED = frozenset({".bmp", ".tif", ".tiff"})
-"""Often so: the number of bytes tells nothing."""
+"""Formats that are often not compressed, so that the size of a file says nothing about its content."""
 
 MOST_FOLDERS = 30
-"""Beside each other, whose files are compared by name: more of them are classes, or years."""
+"""Most sibling folders whose files are compared by name; more of them are taken for classes or years."""
 
 FEWER_BYTES = 2.5
-"""Times fewer, in a folder that may hold the masks of another of the same kind of files."""
+"""Factor by which masks have to be smaller files than photos of the same format."""
 
 MOST_OF_THEM = 0.8
-"""Share of the files of a folder that speak for all of them."""
+"""Share of the files of a folder that has to look like masks for the folder to count as masks."""
 
 SAME_NAMES = 0.9
-"""Share of the smaller folder's names that both of two folders have, from which on one may mask the other."""
+"""Share of the smaller folder's file names that two folders need in common for one to be masks of the other."""
 
 _BEGINNINGS = ("mask", "groundtruth", "ground_truth", "ground-truth", "ground truth")
 _WORDS = (
@@ -58,24 +58,24 @@ _BEGINNING = re.compile(r"(?:mask|gt)[-_. ](?P<base>.+)")
 
 @dataclass(frozen=True)
 class Listed:
-    """A picture as a listing of its folder tells it: path below the folder that was searched, and bytes."""
+    """A picture in a folder listing: its path below the folder that was searched, and its size in bytes."""
 
     relative: PurePath
     bytes: int
 
     @cached_property
     def stem(self) -> str:
-        """The name without suffix, where case does not count."""
+        """The name without suffix, in lower case."""
         return self.relative.stem.casefold()
 
     @cached_property
     def suffix(self) -> str:
-        """In small letters."""
+        """The suffix in lower case."""
         return self.relative.suffix.lower()
 
     @cached_property
     def base(self) -> str:
-        """The stem without what marks a mask: `x` of `x_mask` and of `x_gt_mask`."""
+        """The stem without the ending that marks a mask: `x` of `x_mask` and of `x_gt_mask`."""
         base = self.stem
         while found := _ENDING.fullmatch(base) or _BEGINNING.fullmatch(base):
             base = found["base"]
@@ -84,10 +84,14 @@ class Listed:
 
 @dataclass(frozen=True)
 class Masks:
-    """Pictures that are masks, or may be.
+    """A group of pictures that are masks, or may be.
 
-    files: they; place: their folder, or what their names have in common; beside: where the photos are; certain:
-    whether names and bytes leave no doubt; pattern: what leaves them out as a value of `--exclude`.
+    Attributes:
+        files: the pictures.
+        place: their folder, or what their names have in common.
+        beside: where the photos are.
+        certain: whether names and sizes leave no doubt.
+        pattern: value of `--exclude` that leaves them out.
     """
 
     files: tuple[Listed, ...]
@@ -98,9 +102,10 @@ class Masks:
 
 
 def masks_among(files: Sequence[Listed]) -> list[Masks]:
-    """The groups of masks below a folder, none of them twice; photos are left over.
+    """Find the groups of masks below a folder; each picture belongs to at most one.
 
-    files: all pictures below it.
+    Args:
+        files: all pictures below the folder.
     """
     found: list[Masks] = []
     for rule in (_in_named_folders, _with_endings, _of_one_stem, _in_twin_folders, _in_slight_folders):
@@ -110,9 +115,9 @@ def masks_among(files: Sequence[Listed]) -> list[Masks]:
 
 
 def masks_of_another(folder: Path) -> Path | None:
-    """The photos that `folder` itself seems to hold the masks of, by its name and by those of what lies beside it.
+    """If `folder` itself seems to hold masks, the folder of their photos: a sibling or the parent; else None.
 
-    They are a folder beside it, or the one around it; None where nothing tells.
+    Decided by the names of the folder, of its siblings and of their files.
     """
     folder = folder.resolve()
     if not _is_mask_folder(folder.name, weak=True):
@@ -173,7 +178,7 @@ def _with_endings(files: Sequence[Listed]) -> Iterator[Masks]:
 
 
 def _of_one_stem(files: Sequence[Listed]) -> Iterator[Masks]:
-    """`x.png` beside `x.jpg`: by bytes, as of the two a mask is the smaller file, and a copy without loss is not."""
+    """`x.png` beside `x.jpg`: a mask is the smaller of the two files, a lossless copy of the photo the larger."""
     for folder, group in _by_folder(files).items():
         stems: dict[str, list[Listed]] = defaultdict(list)
         for file in group:
@@ -193,7 +198,7 @@ def _of_one_stem(files: Sequence[Listed]) -> Iterator[Masks]:
 
 
 def _pairs(alike: Sequence[Listed]) -> list[tuple[Listed, Listed]]:
-    """The photo and each possible mask among files of one stem, which is without loss."""
+    """Pair the photo with each lossless file of the same stem, which may be its mask."""
     photo = min(alike, key=lambda file: (file.suffix not in LOSSY, -file.bytes))
     return [(photo, file) for file in alike if file != photo and file.suffix not in LOSSY]
 
@@ -214,7 +219,7 @@ def _in_twin_folders(files: Sequence[Listed]) -> Iterator[Masks]:
 
 
 def _in_slight_folders(files: Sequence[Listed]) -> Iterator[Masks]:
-    """A folder of PNG files beside one of photos, whatever their names, with fewer bytes a file: never certain."""
+    """A folder of PNG files beside one of photos, with smaller files and other names; never certain."""
     for folders in _side_by_side(files):
         slight = {
             folder: group
@@ -233,7 +238,7 @@ def _in_slight_folders(files: Sequence[Listed]) -> Iterator[Masks]:
 
 
 def _side_by_side(files: Sequence[Listed]) -> Iterator[dict[PurePath, list[Listed]]]:
-    """Of each folder those in it, with all that is below them, and itself with its own files; not of too many."""
+    """For each folder: its subfolders with everything below them, and the folder itself with its own files."""
     beside: dict[tuple[str, ...], dict[tuple[str, ...], list[Listed]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -247,9 +252,9 @@ def _side_by_side(files: Sequence[Listed]) -> Iterator[dict[PurePath, list[Liste
 
 
 def _twins(one: list[Listed], other: list[Listed], *, alone: bool) -> tuple[list[Listed], bool] | None:
-    """The one that may hold the masks of the other, and whether that is certain; None for two of photos.
+    """Which of two folders may hold masks of the other, and whether that is certain; None if both hold photos.
 
-    alone: there is no third folder; two that have all names in common are then hardly years or classes.
+    alone: there is no third folder beside them, so that they are hardly years or classes.
     """
     by_stem, by_other = {f.base: f for f in one}, {f.base: f for f in other}
     shared = by_stem.keys() & by_other.keys()
@@ -270,7 +275,7 @@ def _twins(one: list[Listed], other: list[Listed], *, alone: bool) -> tuple[list
 
 
 def _judged(photos: Sequence[Listed], masks: Sequence[Listed]) -> bool | None:
-    """Whether files without loss are masks of the photos: certain, in doubt (False), or photos themselves (None)."""
+    """Whether lossless files are masks of the photos: True for certain, False in doubt, None if they are photos."""
     if any(file.suffix in UNCOMPRESSED for file in masks) or not any(file.suffix in LOSSY for file in photos):
         return False
     ratio = _bytes(masks) / max(1, _bytes(photos))
@@ -284,14 +289,14 @@ def _bytes(files: Sequence[Listed]) -> int:
 
 
 def _is_mask_folder(name: str, *, weak: bool) -> bool:
-    """Whether a folder is named like one of masks; with `weak`, also by words that mean other things as well."""
+    """Whether a folder has a name for masks; with `weak`, ambiguous names count as well."""
     if ends_like(name, MASK_FOLDERS):
         return True
     return weak and (ends_like(name, SIDE_FOLDERS) or name.casefold().startswith(_BEGINNINGS))
 
 
 def _photo_folder(relative: PurePath, parent: PurePath) -> PurePath | None:
-    """The folder named like one of photos that a file below `parent` lies in, if it does."""
+    """The folder with a name for photos that a file below `parent` lies in, or None."""
     below = relative.relative_to(parent).parts
     return parent / below[0] if len(below) > 1 and ends_like(below[0], PHOTO_FOLDERS) else None
 

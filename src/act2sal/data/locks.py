@@ -1,4 +1,4 @@
-"""Only one process at a time writes to a folder."""
+"""Locks that let only one process at a time write to a folder."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from typing import Protocol
 from act2sal.errors import InputError
 
 FILE = ".lock"
-"""In the folder; it stays there, empty, and means nothing by itself: the system forgets a lock with its process."""
+"""Name of the lock file. It stays in the folder, empty; the lock itself ends with the process that holds it."""
 
 
 HELD = f"{FILE}.held"
-"""The same where the system has no `flock`: `filelock` holds it, and takes it from a process that has ended."""
+"""Name of the lock file where the system has no `flock` and `filelock` is used."""
 
 
 class FolderInUseError(InputError):
@@ -21,14 +21,14 @@ class FolderInUseError(InputError):
 
 
 class Lock(Protocol):
-    """What is held until it is closed, or until the process ends."""
+    """A lock that is held until `close`, or until the process ends."""
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the lock."""
 
 
 def lock(folder: Path) -> Lock:
-    """Hold the lock of a folder, which is made where missing, until what is returned is closed.
+    """Lock a folder, which is created if missing, until the result is closed.
 
     Raises:
         FolderInUseError: another process holds it.
@@ -63,7 +63,7 @@ class _OtherLock:
             raise _in_use(folder) from error
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         self._lock.release()
 
 
@@ -73,7 +73,7 @@ def _in_use(folder: Path) -> FolderInUseError:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The body alone writes to a folder; its lock file is deleted afterwards.
+    """Hold the lock of a folder during the body, and delete the lock file afterwards.
 
     Raises:
         FolderInUseError: another process holds the lock.

@@ -1,6 +1,7 @@
-"""Masks, maps and labels as people keep them: the one reader of pictures whose values are a shape.
+"""The one reader of masks, maps and labels, in all the formats in which people store them.
 
-What is certain is read; what could mean two things is refused in one line with the file and its largest value.
+A file whose values can only mean one thing is read; any other is refused with one line that names the file and its
+largest value.
 
 * Grey, in 8 or 1 bit: the values. In 16 bits: 0..65535 is brought to 0..255; where no value is above 255, the values.
   Floats: 0..1 is brought to 0..255; 0..255 stays.
@@ -26,10 +27,10 @@ from act2sal.data.images import ImageError, decoded
 from act2sal.errors import InputError
 
 CUT = 127
-"""Above it a mask of 0..255 is object."""
+"""Grey level above which a pixel of a mask in 0..255 is object."""
 
 SMALLEST_GRADE = 16
-"""Least largest value of a graded mask of 0..255: twelve people marked the objects of PASCAL-S, and one is 21."""
+"""Smallest maximum of a graded mask in 0..255. Twelve people marked the objects of PASCAL-S; one vote is 21."""
 
 _GREY_SPREAD = 32  # between the channels of a grey picture that was a JPEG
 _COLOUR_SPREAD = 64  # from shades of one colour
@@ -38,7 +39,7 @@ _BRIGHT = 200  # largest value from which shades of a colour are surely meant as
 
 
 class UnclearError(InputError):
-    """A picture that could mean two things, or is no mask at all; names the file and its largest value."""
+    """A picture that could mean two things, or is no mask; the message names the file and its largest value."""
 
     def __init__(self, path: Path, largest: float, reason: str) -> None:
         super().__init__(f"{path}: {reason}; its largest value is {largest:g}")
@@ -46,7 +47,13 @@ class UnclearError(InputError):
 
 @dataclass(frozen=True)
 class Levels:
-    """A picture's values (H, W) uint8; `largest` of them in the file; `sure`: that they are meant as 0..255."""
+    """Values of a picture.
+
+    Attributes:
+        values: (H, W) uint8.
+        largest: largest value in the file.
+        sure: whether the values are certainly meant as 0..255.
+    """
 
     values: NDArray[np.uint8]
     largest: float
@@ -55,15 +62,16 @@ class Levels:
 
 @dataclass(frozen=True)
 class MaskReader:
-    """Reads the masks or labels of one folder; `unit` is the value that stands for the object."""
+    """Reads the masks or labels of one folder; `unit` is the value that stands for object."""
 
     unit: int = 255
 
     @classmethod
     def of(cls, files: Iterable[Path]) -> "MaskReader":
-        """For these files; they are looked at until one says what its values mean, which the first mostly does.
+        """Make the reader of these files; reads one after the other until one shows what the values mean.
 
-        Raises UnclearError: all are darker than the cut, and not all of 0 and 1.
+        Raises:
+            UnclearError: all values are at most `CUT`, and they are not just 0 and 1.
         """
         dark: list[tuple[float, Path]] = []
         for file in files:
@@ -112,9 +120,10 @@ def read_map(path: Path) -> NDArray[np.uint8]:
 
 
 def refuse_turned(path: Path, size: tuple[int, int], other: Path, other_size: tuple[int, int]) -> None:
-    """Make sure that a picture of `size` = (height, width) does not lie on its side, beside another of its photo.
+    """Refuse a picture of `size` = (height, width) that is turned by 90 degrees against another of the same photo.
 
-    Raises UnclearError: it does. Other differences are of scale, or squares, and are no one's fault.
+    Raises:
+        UnclearError: the two are turned against each other; other differences of size are accepted.
     """
     (height, width), (other_height, other_width) = size, other_size
     upright, turned = (

@@ -1,4 +1,4 @@
-"""What a picture says of its own making, so that a result is never taken for a photo, and keeps its ‡."""
+"""Marks results with their origin, so that they are never taken for photos and keep the mark ‡."""
 
 import os
 import re
@@ -16,13 +16,13 @@ from act2sal.data.images import open_image, without_warnings, write_atomic
 from act2sal.version import __version__
 
 LABEL_FREE = "none"
-"""Encoders that were trained without any labels, or no encoders at all."""
+"""Value of `Origin.seen` for encoders trained without labels, and for methods without an encoder."""
 
 UNKNOWN = "unknown"
-"""Encoders of which it is not known what they were trained with."""
+"""Value of `Origin.seen` for encoders of unknown training."""
 
 PROCESSING_SOFTWARE = Base.ProcessingSoftware
-"""Tag of EXIF that names what worked on a picture; `Software` belongs to what made the photo."""
+"""EXIF tag that names the program that processed a picture; `Software` is left to the camera."""
 
 _TEXT = re.compile(r"act2sal (?P<version>\S+) (?P<what>[\w-]+)(?:; encoders saw: (?P<seen>.+))?")
 _ATTRIBUTE = "user.act2sal"
@@ -32,10 +32,12 @@ _PNG_HEADER = len(_PNG_SIGNATURE) + 25  # with the chunk IHDR, which comes first
 
 @dataclass(frozen=True)
 class Origin:
-    """A picture that this package wrote.
+    """Origin of a picture that this package wrote.
 
-    what: map, mask, cutout, ..., label, sample, sheet or plot; seen: the labels that the encoders behind it were
-    trained with, such as "ImageNet labels", `LABEL_FREE`, or "" where it does not say.
+    Attributes:
+        what: map, mask, cutout, ..., label, sample, sheet or plot.
+        seen: labels that the encoders behind it were trained with, such as "ImageNet labels"; `LABEL_FREE`, or ""
+            where nothing is said.
     """
 
     what: str
@@ -43,13 +45,13 @@ class Origin:
 
     @property
     def text(self) -> str:
-        """What stands in the file."""
+        """The text that is stored in the file."""
         told = f"; encoders saw: {self.seen}" if self.seen else ""
         return f"act2sal {__version__} {self.what}{told}"
 
 
 def all_seen(parts: Iterable[str]) -> str:
-    """What several encoders have seen together: each kind of labels once, `LABEL_FREE` where all are."""
+    """Join what several encoders have seen: each kind of labels once; `LABEL_FREE` if none saw labels."""
     labels = dict.fromkeys(part for part in parts if part != LABEL_FREE)
     return ", ".join(labels) or LABEL_FREE
 
@@ -64,26 +66,27 @@ def marked_png(content: bytes, origin: Origin) -> bytes:
 
 
 def write_result(path: Path, content: bytes) -> None:
-    """Write a file whose content says its origin, and where the file system can, note it outside of the content too.
+    """Write a file whose content holds its origin, and note the origin in its extended attributes where possible.
 
-    So a file that may be a mask need not be opened to know that it is a result (`is_noted`). The note holds as long
-    as the file has the same bytes and time: another one copied over it is not taken for ours.
+    With the note, a file that may be a mask need not be opened to know that it is a result (`is_noted`). The note is
+    valid for the size and modification time that it names: a file copied over ours is not taken for ours.
 
-    Raises OSError: it cannot be written; the error names `path`.
+    Raises:
+        OSError: it cannot be written; the error names `path`.
     """
     write_atomic(path, content)
     note(path)
 
 
 def note(path: Path) -> None:
-    """Note outside of its content that a file is a result, where that is possible; see `write_result`."""
+    """Note in the extended attributes of a file that it is a result, where possible; see `write_result`."""
     # Only Linux has the call, and not every file system the attribute.
     with suppress(OSError, AttributeError):
         os.setxattr(path, _ATTRIBUTE, _state(path))
 
 
 def is_noted(path: Path) -> bool:
-    """Whether a file was noted as a result, as far as is known without opening it."""
+    """Whether the extended attributes of a file say that it is a result; the file is not opened."""
     try:
         return os.getxattr(path, _ATTRIBUTE) == _state(path)
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Whether something can be written to a path, found out before the work."""
+"""Checks, before the work, that something can be written to a path."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from act2sal.errors import InputError
 
 
 def refuse_file(path: Path, option: str, suffixes: Sequence[str] = ()) -> None:
-    """Make sure that a file can be written; folders that are missing can be made.
+    """Refuse a path at which no file can be written; missing folders are created later.
 
     Args:
         path: of the file.
@@ -32,7 +32,7 @@ def refuse_file(path: Path, option: str, suffixes: Sequence[str] = ()) -> None:
 
 
 def refuse_folder(path: Path, option: str) -> None:
-    """Make sure that files can be written into a folder, which can be made if it is missing.
+    """Refuse a folder into which no files can be written; a missing one is created later.
 
     Raises:
         InputError: as `refuse_file`.
@@ -41,7 +41,7 @@ def refuse_folder(path: Path, option: str) -> None:
 
 
 def _refuse_folder(folder: Path, named: Path, option: str) -> None:
-    """Try it: rights, and disks that are read-only, tell nothing beforehand."""
+    """Refuse a folder by trying to write into it, since permissions and read-only disks do not show beforehand."""
     while not _is_dir(folder, option):
         if os.path.lexists(folder):
             raise InputError(f"{option} {named}: {folder} is no folder")

@@ -46,9 +46,16 @@ class Failure:
 class PhotoBank(Sequence[NDArray[np.uint8]]):
     """Readable photos as squares: `bank[i]` is (S, S, 3) uint8 RGB, read from a file of all of them.
 
-    `size` is S. `photos`, their `states`, `original_sizes` (height, width) and the squares share their order;
-    `failures` are the photos that could not be read; `build_photo_bank` makes one. In a `part` of a bank, `whole` is
-    that bank and `rows` are the places in it.
+    `build_photo_bank` makes one. `photos`, `states`, `original_sizes` and the squares share their order.
+
+    Attributes:
+        size: S, the side of the squares in pixels.
+        photos: the photos that could be read.
+        states: size and modification time of each file when it was decoded (`photo_states`).
+        original_sizes: (height, width) of each photo.
+        failures: the photos that could not be read.
+        whole: the bank itself, or the bank that this is a `part` of.
+        rows: places of the squares in the file.
     """
 
     def __init__(
@@ -106,14 +113,14 @@ class PhotoBank(Sequence[NDArray[np.uint8]]):
 
 @dataclass
 class _Index:
-    """Contents of a bank: its photos; for those done (H, W) or why it failed."""
+    """Index of a bank: its photos, and for each decoded one its (H, W) or the reason why it failed."""
 
     size: int
     entries: list[PhotoState]
     outcomes: list[list[int] | str] = field(default_factory=list)
 
     def rows(self) -> int:
-        """Squares in the pixel file."""
+        """Number of squares in the pixel file."""
         return sum(not isinstance(outcome, str) for outcome in self.outcomes)
 
     def write(self, path: Path) -> None:
@@ -136,11 +143,19 @@ def build_photo_bank(
 ) -> PhotoBank:
     """Decode `photos`, resize each to `size` x `size`, and keep them in `folder`.
 
-    A bank of the same photos (names, bytes, modification times) and size is opened as it is; one whose making
-    was interrupted is completed. `workers` threads, None: one per core. A photo that cannot be read is named
-    once in a warning, recorded in `failures`, and left out.
+    A bank of the same photos (names, sizes, modification times) is opened as it is; an unfinished one is completed.
+    A photo that cannot be read is named once in a warning, recorded in `failures`, and left out.
 
-    Raises DatasetError: fewer than two readable photos. OSError: the disk is full.
+    Args:
+        photos: files to decode.
+        folder: folder of the bank.
+        size: side of the squares in pixels.
+        workers: threads; None: one per core.
+        quiet: no progress bar.
+
+    Raises:
+        DatasetError: fewer than two readable photos.
+        OSError: the disk is full.
     """
     folder = Path(folder)
     index = _Index(size, photo_states(photos))
@@ -159,7 +174,7 @@ def build_photo_bank(
 def _fill(
     photos: Sequence[Photo], folder: Path, index: _Index, *, workers: int | None, advance: Advance
 ) -> None:
-    """Decode what `index` has not yet, append the squares to the pixel file, keep the index up to date."""
+    """Decode the photos that `index` lacks, append their squares to the pixel file, and keep the index up to date."""
 
     def load(photo: Photo) -> tuple[NDArray[np.uint8], list[int]] | ImageError:
         try:

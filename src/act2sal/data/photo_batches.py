@@ -1,4 +1,4 @@
-"""From photos in memory-mapped files to batches on the computing device."""
+"""Batches of photos on the computing device."""
 
 from collections.abc import Iterable, Sequence
 
@@ -28,5 +28,5 @@ def to_batch(photos: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor
 
 
 def unit_range(levels: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 in [0, 1], any shape."""
+    """Scale uint8 levels 0..255 of any shape to float32 in [0, 1]."""
     return levels.float().div_(255)

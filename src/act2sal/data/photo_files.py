@@ -1,4 +1,4 @@
-"""Folders of photos: find them, name their outputs, pair maps with masks, keep them decoded on disk."""
+"""Files of photos: finds them, names their outputs, pairs maps with masks."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ SUFFIXES = frozenset(
         ".heif",
     }
 )
-"""Of photos, in small letters."""
+"""Lower-case suffixes of photos."""
 
 
 PhotoState = list[str | int]
@@ -71,9 +71,10 @@ def find_photos(
     outside: Path | None = None,
     unreadable: Callable[[OSError], None] = _warn_unreadable,
 ) -> list[Photo]:
-    """Photos in the folder `root` and below (`find_files`, `SUFFIXES`), at most the first `limit`.
+    """Find the photos in the folder `root` and below, at most the first `limit`; see `find_files`.
 
-    Raises DatasetError: `root` missing, nothing found, `limit` < 1.
+    Raises:
+        DatasetError: `root` is missing, there are no photos, or `limit` is below 1.
     """
     refuse_limit(limit)
     photos = find_files(root, SUFFIXES, outside=outside, unreadable=unreadable)
@@ -95,13 +96,18 @@ def find_files(
     outside: Path | None = None,
     unreadable: Callable[[OSError], None] = _warn_unreadable,
 ) -> list[Photo]:
-    """Files in the folder `root` and below, sorted by relative path; there may be none.
+    """Find files by their suffix in the folder `root` and below, sorted by relative path.
 
-    Known by their suffix, in any case; hidden files and folders are left out, links to folders followed once. A file
-    as `root` is found whatever its suffix. A folder `outside` below `root` is left out: results are no photos.
-    `unreadable` is told what cannot be entered.
+    Hidden files and folders are left out; links to folders are followed once.
 
-    Raises DatasetError: `root` missing.
+    Args:
+        root: folder to search; a file is returned whatever its suffix.
+        suffixes: lower-case suffixes; the case of a file's own suffix does not matter.
+        outside: folder below `root` that is left out, such as that of the results.
+        unreadable: called with the error of each folder that cannot be entered.
+
+    Raises:
+        DatasetError: `root` is missing.
     """
     root = Path(root)
     if root.is_file():
@@ -116,7 +122,7 @@ def find_files(
 
 
 def photo_states(photos: Sequence[Photo]) -> list[PhotoState]:
-    """What tells whether photos are the files that they were."""
+    """Path, size and modification time of each photo, to notice files that changed."""
     return [[photo.relative.as_posix(), *_state(photo.path)] for photo in photos]
 
 
@@ -147,9 +153,10 @@ def png_paths(photos: Sequence[Photo], out: Path) -> list[Path]:
 
 
 def refuse_collisions(photos: Sequence[Photo], targets: Sequence[Path]) -> None:
-    """Make sure that writing one target per photo (or video) replaces neither a photo nor another photo's target.
+    """Refuse targets that would replace an input or another input's target.
 
-    Raises DatasetError: it would; names the files.
+    Raises:
+        DatasetError: a target would; the message names the files.
     """
     sources = {photo.path.resolve() for photo in photos}
     taken: dict[str, Path] = {}
@@ -164,9 +171,14 @@ def refuse_collisions(photos: Sequence[Photo], targets: Sequence[Path]) -> None:
 def pairs(maps: Path, masks: Path, *, ending: str = "") -> Pairing:
     """Pair the pictures in the folders `maps` and `masks` by relative path without suffix.
 
-    ending: what the maps' names have behind those of the masks, such as "_HS"; names without it stay as they are.
+    Args:
+        maps: folder of maps.
+        masks: folder of masks.
+        ending: what the maps' names have behind those of the masks, such as "_HS"; names without it are used as they
+            are.
 
-    Raises DatasetError: no pictures, or two in one folder that differ by suffix alone.
+    Raises:
+        DatasetError: a folder has no pictures, or two that differ by suffix alone.
     """
     closed: list[str] = []
     by_name, masks_by_name = _by_stem(maps, closed, ending), _by_stem(masks, closed)
@@ -185,10 +197,15 @@ def known_files(
     unreadable: Callable[[OSError], None],
     skipped: Callable[[Path, Set[str]], bool] = lambda folder, names: False,
 ) -> list[Photo]:
-    """All files of the suffixes below the folder `root`, sorted by relative path, as `find_files` finds them.
+    """Find all files of the suffixes below the folder `root`, sorted by relative path, as `find_files` does.
 
-    Each folder is entered once, however many links lead to it. `unreadable` is told what cannot be entered; `skipped`
-    says of a folder, by the names in it, that it is left out with all that is below it.
+    Each folder is entered once, however many links lead to it.
+
+    Args:
+        root: folder to search.
+        suffixes: lower-case suffixes.
+        unreadable: called with the error of each folder that cannot be entered.
+        skipped: called with a folder and the names in it; returns whether to leave out the folder and all below it.
     """
     photos = []
     entered: set[tuple[int, int]] = set()

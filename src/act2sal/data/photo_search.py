@@ -1,4 +1,4 @@
-"""The photos of a command: masks and earlier results are left out, and what is left out is said once."""
+"""Finds the photos of a command; masks and earlier results are left out, which is said once."""
 
 import logging
 from collections import Counter
@@ -19,7 +19,7 @@ from act2sal.data.origin import image_origin, is_noted, video_origin
 from act2sal.data.photo_files import SUFFIXES, DatasetError, Photo, known_files, refuse_limit
 
 AUTO, NOTHING = "auto", "none"
-"""Values of `--exclude` that are no patterns."""
+"""Values of `--exclude` that are keywords instead of patterns."""
 
 HEIC = frozenset({".heic", ".heif"})
 
@@ -31,10 +31,10 @@ OTHER_VIDEOS = frozenset(
     {".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi", ".mpg", ".mpeg", ".wmv", ".3gp", ".flv", ".m2ts"}
     | {".mts", ".ogv", ".vob", ".asf", ".rm", ".3g2", ".f4v", ".mxf", ".divx"}
 )
-"""Suffixes that a folder of photos may hold and of which one wants to know that they are left out."""
+"""Suffixes of other files that a user may expect to be read; how many are left out is said."""
 
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF")
-"""Formats whose several pictures are an animation, and no pages."""
+"""Formats in which several pictures are frames of an animation and not pages."""
 
 _RUN = frozenset({"config.toml", ".lock"})
 _OF_A_RUN = frozenset({"log.jsonl", "checkpoints", "cache", "labels", "detector.safetensors"})
@@ -49,36 +49,37 @@ logger = logging.getLogger("act2sal")
 
 @dataclass
 class Remarks:
-    """What a search says to its user, each thing once.
+    """Messages of a search to its user; each is said once.
 
-    undone: lines on what was named and cannot be had, such as a folder that may not be entered.
+    Attributes:
+        undone: one line for each thing that the user named and that cannot be had, such as an unreadable folder.
     """
 
     undone: list[str] = field(default_factory=list)
     _said: set[str] = field(default_factory=set)
 
     def say(self, about: str, line: str) -> None:
-        """Tell that something is left out, unless a line about the same was told before."""
+        """Say that something is left out, once per topic `about`."""
         if about not in self._said:
             self._said.add(about)
             logger.info("%s", line)
 
     def fail(self, line: str) -> None:
-        """Tell that something the user named is not done."""
+        """Say that something the user named is not done."""
         if line not in self.undone:
             self.undone.append(line)
             logger.warning("%s", line)
 
     def closed(self, error: OSError) -> None:
-        """Tell that a folder may not be entered."""
+        """Say that a folder may not be entered."""
         self.fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
 
 
 class SilentRemarks(Remarks):
-    """Kept, and not told."""
+    """Remarks that are kept but not shown."""
 
     def say(self, about: str, line: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def fail(self, line: str) -> None:
         """Keep the line."""
@@ -87,13 +88,18 @@ class SilentRemarks(Remarks):
 
 @dataclass(frozen=True)
 class Search:
-    """How photos are searched.
+    """Options of a search for photos.
 
-    suffixes: of what is wanted, in small letters; outside: where the results go, left out; exclude: "auto" leaves out
-    masks and what this package wrote, "none" nothing, names and patterns with commas between them also what they
-    match ("none,gt" that alone); careful: masks are never opened, and where it cannot be known which pictures are
-    masks, nor patterns say it, the search ends; else a few are looked at; limit: most photos of all; animations:
-    whether all their frames are wanted; remarks: gets what is left out.
+    Attributes:
+        suffixes: lower-case suffixes of the files that are wanted.
+        outside: folder of the results, left out.
+        exclude: "auto" leaves out masks and what this package wrote, "none" leaves out nothing. Names and patterns,
+            separated by commas, leave out what they match as well ("none,gt": that alone).
+        careful: never open a mask. Where names do not show which pictures are masks, and no pattern says it, the
+            search ends with an error; otherwise a few pictures are opened to find out.
+        limit: most photos in all.
+        animations: whether all frames of animations are wanted.
+        remarks: receives what is left out.
     """
 
     suffixes: Set[str] = SUFFIXES
@@ -105,13 +111,13 @@ class Search:
     remarks: Remarks = field(default_factory=Remarks)
 
     def photos(self, roots: Sequence[str | Path]) -> list[Photo]:
-        """The photos, or other files of the suffixes, in files and folders (to any depth), each once.
+        """Find the photos in files and folders (to any depth), each once.
 
-        A file is found whatever its suffix and its origin. Where several roots are given, one that gives nothing is
-        a remark.
+        A file that is named itself is found whatever its suffix and origin. Of several roots, one without photos is
+        a remark and not an error.
 
         Raises:
-            DatasetError: there is nothing; `limit` < 1; a careful search cannot tell which are masks.
+            DatasetError: there are no photos, `limit` is below 1, or a careful search cannot tell which are masks.
         """
         refuse_limit(self.limit)
         found: list[Photo] = []
@@ -235,7 +241,7 @@ class Search:
         return [file for file in files if file.relative not in masks]
 
     def _unnoted(self, root: Path, files: list[Photo]) -> list[Photo]:
-        """Without what this package wrote, as far as is known without opening it."""
+        """Leave out what this package wrote, as far as extended attributes tell; no file is opened."""
         results = {file.path for file in files if is_noted(file.path)}
         if results:
             them = f"{_counted(len(results), 'result')} of act2sal"
@@ -243,7 +249,7 @@ class Search:
         return [file for file in files if file.path not in results]
 
     def _no_results(self, root: Path, files: list[Photo]) -> list[Photo]:
-        """Without what this package wrote; of a careful search, no file more is opened than the limit asks for."""
+        """Leave out what this package wrote; a careful search opens no more files than the limit needs."""
         kept: list[Photo] = []
         results: list[Photo] = []
         for file in files:
@@ -290,8 +296,7 @@ def is_result(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Looked:
-    """Whether a picture was written by this package, whether its file holds several, and these follow each other in
-    time."""
+    """Whether this package wrote a picture, how many pictures its file holds, and whether they are an animation."""
 
     ours: bool = False
     several: bool = False
@@ -304,7 +309,7 @@ def is_animation(file: ImageFile) -> bool:
 
 
 def _looked_at(path: Path) -> _Looked:
-    """What the head of a file says; without its pixels, and again only when it has changed."""
+    """Read the header of a file, not its pixels; cached until the file changes."""
     try:
         status = path.stat()
     except OSError:  # a broken link: reading it names the reason
@@ -346,7 +351,7 @@ def _undecided(root: Path, group: Masks) -> str:
 
 
 def _look_like_masks(files: Sequence[Path], *, graded: bool) -> bool:
-    """Whether a few of the files, read for once, are nearly binary; or, with `graded`, grey."""
+    """Whether a sample of the files is nearly binary; or, with `graded`, grey."""
     step = max(1, len(files) // _LOOKED_AT)
     samples = [_sample(path) for path in files[::step][:_LOOKED_AT]]
     return all(
@@ -367,7 +372,7 @@ def _grey(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _sample(path: Path) -> NDArray[np.uint8] | None:
-    """Some pixels of a picture, (64, 64, 3) uint8; None where it cannot be read, or is larger than masks are."""
+    """Sample pixels of a picture, (64, 64, 3) uint8; None where it cannot be read or is too large for a mask."""
     try:
         with open_image(path) as image:
             if image.width * image.height > _LARGEST_MASK:
@@ -378,7 +383,7 @@ def _sample(path: Path) -> NDArray[np.uint8] | None:
 
 
 def _matches(relative: PurePath, pattern: str) -> bool:
-    """Whether a pattern is the path, the path of a folder on the way, or the name of one of them."""
+    """Whether a pattern matches a path, one of its parent folders, or the name of one of these."""
     places = [relative, *relative.parents[:-1]]
     return any(fnmatchcase(p.as_posix(), pattern) or fnmatchcase(p.name, pattern) for p in places)
 

@@ -1,4 +1,4 @@
-"""How many pixels of photos are held at once, over all threads: a larger photo waits until others are done."""
+"""Limits how many pixels of photos all threads hold at once: a photo waits until there is room for it."""
 
 import threading
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from pathlib import Path
 from act2sal.data.images import ImageError, is_out_of_memory, pixels_in
 
 MOST_PIXELS = 128_000_000
-"""Of photos that are held at once, but for a single larger one; ten of a usual camera."""
+"""Most pixels held at once (a single larger photo is held alone); ten photos of a usual camera."""
 
 
 class PixelBudget:
-    """Pixels that threads may hold together."""
+    """A number of pixels that threads share."""
 
     def __init__(self, most: int = MOST_PIXELS) -> None:
         self.most, self._held = most, 0
@@ -20,7 +20,7 @@ class PixelBudget:
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        """Wait until so many fit, or nothing else is held; a thread holds once at a time."""
+        """Wait until so many pixels fit, or nothing else is held; a thread may hold one share at a time."""
         with self._changed:
             self._changed.wait_for(lambda: self._held == 0 or self._held + pixels <= self.most)
             self._held += pixels
@@ -33,14 +33,15 @@ class PixelBudget:
 
 
 BUDGET = PixelBudget()
-"""Of this process."""
+"""The budget of this process."""
 
 
 @contextmanager
 def held(*files: Path) -> Iterator[None]:
-    """The body decodes these photos and drops them; it waits until they fit into `BUDGET`.
+    """Wait until photos fit into `BUDGET`, and hold their share while the body decodes and uses them.
 
-    Raises ImageError: there is too little memory even so; names the first of them.
+    Raises:
+        ImageError: memory runs out nevertheless; names the first photo.
     """
     with BUDGET.hold(sum(map(pixels_in, files))), naming_lack(files[0]):
         yield
@@ -48,7 +49,7 @@ def held(*files: Path) -> Iterator[None]:
 
 @contextmanager
 def naming_lack(file: Path) -> Iterator[None]:
-    """What the body raises for lack of memory becomes an ImageError of the photo."""
+    """Turn an out-of-memory error of the body into an ImageError of the photo."""
     try:
         yield
     except Exception as error:

@@ -6,10 +6,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SodSet:
-    """A data set.
+    """A data set of the field.
 
-    images: in the whole set; split: what it is used for; source: who made it; note: what a reader of scores has to
-    know; aliases: beginnings of folder names, lower case, letters and digits alone.
+    Attributes:
+        name: as the field writes it.
+        images: number of images in the whole set.
+        split: what it is used for.
+        source: who made it.
+        note: what a reader of scores has to know.
+        aliases: beginnings of folder names, as lower-case letters and digits.
     """
 
     name: str
@@ -49,7 +54,7 @@ SOD_SETS = (
 
 MASK_FOLDERS = ("masks", "mask", "gt", "gts", "groundtruth", "groundtruths", "annotation", "annotations")
 PHOTO_FOLDERS = ("images", "image", "imgs", "img", "photos", "photo", "pics", "pictures", "src", "rgb")
-"""Ends of the names of folders, lower case, letters and digits alone."""
+"""Ends of folder names for photos, as lower-case letters and digits."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def find_sod_sets(root: Path) -> list[FoundSet]:
 
 
 def ends_like(name: str, endings: tuple[str, ...]) -> bool:
-    """Whether the name of a folder has one of the endings; case and signs do not count."""
+    """Whether the name of a folder has one of the endings; case and punctuation do not count."""
     return _plain(name).endswith(endings)
 
 

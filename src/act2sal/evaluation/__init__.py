@@ -1,7 +1,7 @@
 """Score saliency maps against masks: MAE, F, weighted F, IoU, S and E, each with its confidence interval.
 
 Every map is stretched to its full range first (min-max per image), every measure is taken per image and then
-averaged; `scores.CONVENTIONS` says the rest. Values equal those of py-sod-metrics.
+averaged; `scores.CONVENTIONS` lists the other conventions. Values equal those of py-sod-metrics.
 """
 
 from act2sal.evaluation.accumulator import REPLICATES, SCORES, Accumulator

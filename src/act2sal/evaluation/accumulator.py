@@ -26,7 +26,13 @@ _NEEDED = ("f", "e", "code_precision", "code_recall")
 
 @dataclass(frozen=True)
 class Totals:
-    """scores: by name; curves: means; replicates: (R,) of each score, NaN where no image was drawn."""
+    """Means over images.
+
+    Attributes:
+        scores: by name.
+        curves: mean curves.
+        replicates: (R,) float64 for each score, NaN where no image was drawn.
+    """
 
     scores: dict[str, float]
     curves: Curves
@@ -68,7 +74,8 @@ class Accumulator:
     def totals(self) -> Totals:
         """Means, curves and replicates of what was added so far.
 
-        Raises ValueError: nothing was added.
+        Raises:
+            ValueError: nothing was added.
         """
         if self.images == 0:
             raise ValueError("no image was added")

@@ -24,7 +24,7 @@ logger = logging.getLogger("act2sal")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: methods by the heads of their columns, masks by the photos' relative names."""
+    """Methods to compare, by the heads of their columns, and masks by the relative names of the photos."""
 
     methods: Mapping[str, SaliencyMethod]
     masks: Mapping[str, Path] | None
@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def heads(self) -> list[str]:
-        """Of the columns."""
+        """Heads of the columns."""
         return ["photo", *(["mask"] if self.masks is not None else []), *self.methods]
 
     def row(self, photo: Photo) -> list[Cell]:

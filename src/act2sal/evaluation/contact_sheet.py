@@ -20,7 +20,7 @@ _INK, _PAPER, _ABSENT = (30, 30, 30), (255, 255, 255), (225, 225, 225)
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture, (H, W, 3) or (H, W) uint8, None where there is none, and the line under it."""
+    """A picture, (H, W, 3) or (H, W) uint8 or None, and its caption."""
 
     picture: NDArray[np.uint8] | None
     caption: str = ""
@@ -30,11 +30,12 @@ def write_sheet(path: Path, heads: Sequence[str], rows: Sequence[Sequence[Cell]]
     """Write a contact sheet as PNG.
 
     Args:
-        path: of the file; replaced whole.
-        heads: of the columns.
-        rows: of as many cells as there are heads.
+        path: file to write or replace.
+        heads: titles of the columns.
+        rows: rows of as many cells as there are heads.
 
-    Raises ValueError: no rows, or a row of another length.
+    Raises:
+        ValueError: no rows, or a row of another length.
     """
     if not rows or any(len(row) != len(heads) for row in rows):
         raise ValueError("a contact sheet needs rows, each with one cell per column")
@@ -59,7 +60,7 @@ def write_sheet(path: Path, heads: Sequence[str], rows: Sequence[Sequence[Cell]]
 def cell_of(
     path: Path | None, caption: str = "", *, read: Callable[[Path], NDArray[np.uint8]] = read_photo
 ) -> Cell:
-    """The picture in a file, as `read` gives it; none where there is no file or it cannot be read."""
+    """Make a cell of the picture in a file; without a picture if there is no file or it cannot be read."""
     if path is None:
         return Cell(None, caption)
     try:
@@ -69,7 +70,7 @@ def cell_of(
 
 
 def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) or (H, W) uint8, no larger than its cell, so that many can be kept."""
+    """Shrink a picture (H, W, 3) or (H, W) uint8 to the size of a cell."""
     return np.asarray(_picture(Cell(picture)) if max(picture.shape[:2]) > CELL else picture)
 
 

@@ -29,7 +29,8 @@ class Tally:
             tally.add(prob, mask)
         print(tally.scores())
 
-    replicates: of the bootstrap behind the confidence intervals; 0: none.
+    Args:
+        replicates: replicates of the bootstrap behind the confidence intervals; 0: no intervals.
     """
 
     def __init__(self, *, replicates: int = REPLICATES) -> None:
@@ -44,12 +45,13 @@ class Tally:
 
         `name` tells the image from others; without one its place in the sequence does.
 
-        Raises ValueError: values outside [0, 1], or maps that are not two-dimensional.
+        Raises:
+            ValueError: values outside [0, 1], or maps that are not two-dimensional.
         """
         self.add_scored(score_prob(np.asarray(prob), np.asarray(mask)), name or str(len(self._rows)))
 
     def add_scored(self, image: ImageScores, name: str) -> None:
-        """Count an image that is scored already under its name."""
+        """Add an image whose scores are known, under its name."""
         row = ImageRow(name, image.measures)
         self._all.add(image, name)
         self._rows.append(row)
@@ -67,7 +69,8 @@ class Tally:
     def scores(self, *, missing: tuple[str, ...] = (), extra: tuple[str, ...] = ()) -> Scores:
         """The scores of what was added so far.
 
-        Raises DatasetError: nothing was added.
+        Raises:
+            DatasetError: nothing was added.
         """
         if not self._rows:
             raise DatasetError("there are no maps to score")
@@ -115,7 +118,8 @@ def evaluate(
 
     Raises:
         DatasetError: a folder holds no pictures or two of the same name, or no pair can be scored.
-        UnclearError: a map or a mask could mean two things. InputError: one lies on its side.
+        UnclearError: the values of a map or a mask could mean two things.
+        InputError: a map is turned by 90 degrees against its mask.
     """
     pairing = pairs(maps, masks, ending=ending)
     found = {name_of(mask, masks): (map_, mask) for map_, mask in pairing.pairs}
@@ -140,7 +144,8 @@ def evaluate(
 def names_of(maps: Path, masks: Path, *, ending: str = "") -> frozenset[str]:
     """Names (relative path without suffix) of the masks that have a map.
 
-    Raises DatasetError: see `evaluate`.
+    Raises:
+        DatasetError: see `evaluate`.
     """
     return frozenset(name_of(mask, masks) for _, mask in pairs(maps, masks, ending=ending).pairs)
 

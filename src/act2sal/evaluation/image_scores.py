@@ -1,4 +1,4 @@
-"""All measures of one map against its mask, and what was particular about the pair."""
+"""All measures of one map against its mask, and remarks on the pair."""
 
 from dataclasses import dataclass, fields
 
@@ -23,17 +23,24 @@ from act2sal.evaluation.measures import (
 from act2sal.evaluation.weighted_f import weighted_f_measure
 
 MASK_THRESHOLD = 127
-"""Grey values above it are foreground."""
+"""Grey level above which a pixel of a mask is foreground."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of one image, or the means over many; all in [0, 1] but E, which py-sod-metrics lets pass 1.
+    """Measures of one image, or their means over many; in [0, 1], except that E can slightly exceed 1.
 
-    mae: mean absolute error (Eq. 16). f_*: F-measure with beta^2 = 0.3 (Eq. 15) at the threshold of twice the map's
-    mean (adaptive), as the mean over 256 thresholds, and weighted (Margolin et al., 2014). s_measure, e_*: Fan et
-    al., 2017 and 2018. iou, iou_adaptive: intersection over union of what is above 0.5, and at the adaptive
-    threshold. code_s_measure: S as the published A2S code has it.
+    Attributes:
+        mae: mean absolute error (Eq. 16).
+        f_adaptive: F-measure with beta^2 = 0.3 (Eq. 15) at twice the mean of the map.
+        f_mean: F-measure averaged over 256 thresholds.
+        f_weighted: weighted F-measure (Margolin et al., 2014).
+        s_measure: structure measure (Fan et al., 2017).
+        e_adaptive: enhanced alignment (Fan et al., 2018) at twice the mean of the map.
+        e_mean: enhanced alignment averaged over 256 thresholds.
+        iou: intersection over union at 0.5.
+        iou_adaptive: intersection over union at twice the mean of the map.
+        code_s_measure: structure measure as in the published A2S code.
     """
 
     mae: float
@@ -71,8 +78,14 @@ CURVES = tuple(field.name for field in fields(Curves))
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One pair scored; resized: the map had another size than the mask; constant: the map has one level; empty: the
-    mask has no foreground; graded: the mask holds other values than its least and greatest."""
+    """Scores of one pair, and remarks on it.
+
+    Attributes:
+        resized: the map had another size than the mask.
+        constant: the map has a single level.
+        empty: the mask has no foreground.
+        graded: the mask holds more than two values.
+    """
 
     measures: Measures
     curves: Curves
@@ -88,7 +101,7 @@ def score_map(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], *, graded: boo
     Args:
         pixels: (H, W) uint8; resized to the mask, bilinear, where it has another size.
         mask: (h, w) bool.
-        graded: what is noted of the mask's file.
+        graded: whether the file of the mask holds more than two values.
     """
     resized = pixels.shape != mask.shape
     if resized:
@@ -121,7 +134,8 @@ def score_map(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], *, graded: boo
 def score_prob(prob: NDArray[np.floating], mask: NDArray[np.bool_]) -> ImageScores:
     """Score prob (H, W) float in [0, 1] against mask (h, w) bool, as if it had been saved in 8 bits.
 
-    Raises ValueError: values outside [0, 1] or not finite, or maps that are not two-dimensional.
+    Raises:
+        ValueError: values outside [0, 1] or not finite, or maps that are not two-dimensional.
     """
     if prob.ndim != 2 or mask.ndim != 2:
         raise ValueError(f"a map and its mask need (H, W), not {prob.shape} and {mask.shape}")

@@ -1,4 +1,4 @@
-"""How often each grey level of a map occurs in each part of its mask: all that most measures need.
+"""Counts how often each grey level of a map occurs in each part of its mask, which most measures are based on.
 
 A map has 256 levels, so MAE, F, E, S and IoU follow from these counts exactly; the pixels are looked at once.
 """
@@ -16,8 +16,13 @@ _QUADRANTS = 4
 
 @dataclass(frozen=True)
 class LevelCounts:
-    """counts: (4, 2, 256) int64, by quadrant (left top, right top, left bottom, right bottom of the mask's centroid),
-    background or foreground, and level; centre: row and column at which the quadrants part; shape: (H, W).
+    """Level counts of a map over its mask.
+
+    Attributes:
+        counts: (4, 2, 256) int64, by quadrant around the centroid of the mask (left top, right top, left bottom,
+            right bottom), by background or foreground, and by level.
+        centre: row and column where the quadrants meet.
+        shape: (H, W).
     """
 
     counts: NDArray[np.int64]

@@ -152,8 +152,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one score between two methods on the same images: ours - theirs, its 95 % interval, and how many images each
-    is better on (None for scores that no single image has)."""
+    """Difference of one score between two methods on the same images.
+
+    Attributes:
+        value: ours - theirs.
+        interval: 95 % interval of the value.
+        ours_better: images on which ours is better; None for scores that a single image does not have.
+        theirs_better: images on which theirs is better, likewise.
+    """
 
     value: float
     interval: tuple[float, float]
@@ -164,7 +170,8 @@ class Difference:
 def difference(ours: Scores, theirs: Scores, name: str) -> Difference:
     """The paired difference of a score.
 
-    Raises ValueError: the two were not scored on the same images.
+    Raises:
+        ValueError: the two were not scored on the same images.
     """
     if [row.name for row in ours.rows] != [row.name for row in theirs.rows]:
         raise ValueError("a paired difference needs the same images for both")

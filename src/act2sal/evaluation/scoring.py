@@ -70,7 +70,8 @@ def map_sets_of(maps: Mapping[str, Path], masks: Path) -> list[MapSet]:
     Below a folder of data sets (`sod_sets.find_sod_sets`), the maps of a set lie in `MAPS/FOLDER`, the set's folder
     by its own name.
 
-    Raises DatasetError: none of the sets has maps.
+    Raises:
+        DatasetError: none of the sets has maps.
     """
     sets = find_sod_sets(masks)
     if not sets:
@@ -106,7 +107,8 @@ def facts_of(sod_set: SodSet) -> str:
 def score(map_sets: Sequence[MapSet], *, ending: str, workers: int, quiet: bool) -> list[Scored]:
     """Score all sets of maps; methods are compared on the images of a set that all of them have.
 
-    Raises DatasetError: see `evaluate`.
+    Raises:
+        DatasetError: see `evaluate`.
     """
     scored = []
     for map_set in map_sets:

@@ -34,7 +34,8 @@ def score_text(value: float) -> str:
 def table(head: Sequence[str], rows: Rows, style: TableFormat) -> str:
     """A table with names in its first column and numbers in the others; ends with a line break.
 
-    Raises ValueError: a row of another length than the head.
+    Raises:
+        ValueError: a row of another length than the head.
     """
     if any(len(row) != len(head) for row in rows):
         raise ValueError("every row needs as many cells as the head")

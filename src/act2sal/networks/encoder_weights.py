@@ -1,4 +1,4 @@
-"""Encoder weights: recognise the names of a file, check every tensor; download the MoCo v2 file."""
+"""Weights of encoders: recognises the names in a file, checks every tensor, downloads the MoCo v2 file."""
 
 import hashlib
 import os
@@ -71,7 +71,8 @@ def match(
     that difference. `ignored` are the top-level modules of the classifier that a pyramid leaves out (`fc`).
     `num_batches_tracked` may be missing.
 
-    Raises WeightsError that lists the missing, unexpected and mis-shaped names.
+    Raises:
+        WeightsError: names are missing or unexpected, or shapes differ; the message lists them.
     """
     targets = {_canonical(name): name for name in body}
     found: dict[str, Tensor] = {}
@@ -103,8 +104,10 @@ def top_level_outside(model_names: Iterable[str], body_names: Iterable[str]) -> 
 def moco_v2_file(*, quiet: bool = False) -> Path:
     """The official MoCo v2 file (ResNet-50, 800 epochs, He et al. 2020) in the cache, downloaded if need be.
 
-    The cache is `$XDG_CACHE_HOME/act2sal`, else `~/.cache/act2sal`. Raises WeightsError: no network, or a
-    file whose checksum is not the published one.
+    The cache is `$XDG_CACHE_HOME/act2sal`, else `~/.cache/act2sal`.
+
+    Raises:
+        WeightsError: there is no network, or the checksum is not the published one.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act2sal"
     path = cache / MOCO_V2_URL.rpartition("/")[2]

@@ -24,7 +24,7 @@ from act2sal.networks.model_files import BUILTIN_PATH
 from act2sal.networks.weight_files import WeightsError, read_weights
 
 UNKNOWN = "unknown"
-"""Supervision of weights of which nobody says what they were trained with."""
+"""Supervision of weights whose training is not known."""
 STRIDES = (2, 4, 8, 16, 32)
 SHORT_NAMES = {
     "densenet": "densenet169",
@@ -43,10 +43,10 @@ class EncoderError(InputError):
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """All that defines an encoder but its weights; it is written into every file that holds one."""
+    """Everything that defines an encoder except its weights; stored in every file that holds an encoder."""
 
     name: str
-    """timm name of the model."""
+    """The model's name in timm."""
     mean: tuple[float, float, float]
     """Subtracted from photos in [0, 1], per RGB channel."""
     std: tuple[float, float, float]
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
 
     @property
     def name(self) -> str:
-        """timm name of the model."""
+        """The model's name in timm."""
         return self.spec.name
 
     @property
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         return self.spec.supervision
 
     def forward(self, photos: Tensor) -> list[Tensor]:
-        """photos: (B, 3, H, W) float32 RGB in [0, 1] -> five levels (B, channels[i], H_i, W_i) float32.
+        """Photos (B, 3, H, W) float32 RGB in [0, 1] -> five levels (B, channels[i], H_i, W_i) float32.
 
         H_i = H / strides[i], W_i likewise, rounded up (DenseNet, VGG: down). Normalisation is done here.
         """
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
         return self
 
     def hold_in_eval(self) -> None:
-        """Go to eval mode for good: a parent's `train()` no longer reaches the BatchNorm statistics."""
+        """Stay in eval mode from now on, even if a parent is set to train mode."""
         self._held_in_eval = True
         self.eval()
 
@@ -119,7 +119,7 @@ class DenseNetLevels(nn.Module):
         self.features = features
 
     def forward(self, photos: Tensor) -> list[Tensor]:
-        """photos: (B, 3, H, W) float32, normalised -> five non-negative levels."""
+        """Normalised photos (B, 3, H, W) float32 -> five non-negative levels."""
         levels = []
         hidden = photos
         for name, module in self.features.named_children():
@@ -138,12 +138,18 @@ class DenseNetLevels(nn.Module):
 def build_encoder(name: str, weights: str | Path) -> Encoder:
     """Build the encoder `name` (timm or short name) with `weights`.
 
-    weights: "builtin" (shipped with the package), "timm" (downloaded by timm), "moco_v2" (official file,
-    ResNet-50, downloaded once), "random", or the path of a safetensors or PyTorch file with timm,
-    torchvision, MoCo v2 or official A2S names. Pre-processing and build options come with the weights: from
-    the metadata of a safetensors file, else from timm's configuration of the model.
+    Pre-processing and build options come with the weights: from the metadata of a safetensors file, else from timm's
+    configuration of the model.
 
-    Raises EncoderError for a model without the five levels, WeightsError for weights that do not fit.
+    Args:
+        name: timm name or short name.
+        weights: "builtin" (shipped with the package), "timm" (downloaded by timm), "moco_v2" (official file,
+            ResNet-50, downloaded once), "random", or the path of a safetensors or PyTorch file with timm,
+            torchvision, MoCo v2 or official A2S names.
+
+    Raises:
+        EncoderError: the model does not have the five levels.
+        WeightsError: the weights do not fit.
     """
     model = SHORT_NAMES.get(name, name)
     if weights == "random":
@@ -179,7 +185,8 @@ def encoder_metadata(encoder: Encoder) -> dict[str, str]:
 def encoder_from_metadata(metadata: Mapping[str, str]) -> Encoder:
     """Build the encoder that `encoder_metadata` described, with random weights.
 
-    Raises WeightsError if an entry is missing or malformed.
+    Raises:
+        WeightsError: an entry is missing or malformed.
     """
     if "encoder.name" not in metadata:
         raise WeightsError("the file does not say which encoder it holds (no encoder.name in its metadata)")
@@ -232,7 +239,7 @@ def _timm_body(spec: EncoderSpec) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def _timm_pyramid(spec: EncoderSpec, indices: tuple[int, ...] | None) -> Any:
-    """timm's pyramid with the levels `indices`, None: all that it gives by default."""
+    """Build the pyramid of timm with the levels `indices`; None: the default ones."""
     options: dict[str, Any] = {} if indices is None else {"out_indices": indices}
     if spec.pad_type:
         options["pad_type"] = spec.pad_type
@@ -266,7 +273,7 @@ def _timm_encoder(model: str) -> Encoder:
 
 
 def _timm_supervision(model: str) -> str:
-    """What timm's tag of the weights says; where it does not name ImageNet classes, nothing is claimed."""
+    """Supervision according to timm's tag of the weights; `UNKNOWN` unless the tag names ImageNet."""
     config = timm.get_pretrained_cfg(model)
     tag = str(config.tag or "") if config else ""
     labelled = any(word in tag for word in ("in1k", "in12k", "in21k", "in22k"))

@@ -1,4 +1,4 @@
-"""Where detectors are: those shipped with the package, those of run directories, and model files."""
+"""Finds the files of detectors: the shipped ones, those of run directories, and model files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ BUILTIN_PATH = Path(__file__).parent.parent / "models" / "detector.safetensors"
 """The detector that ships with the package."""
 
 BUILTIN_ONNX_PATH = BUILTIN_PATH.with_suffix(".onnx")
-"""The same for onnxruntime; an installation need not have it."""
+"""The shipped detector for onnxruntime; an installation may lack it."""
 
 
 def model_file(model: Path | None) -> Path:
@@ -62,7 +62,7 @@ def size_of(metadata: Mapping[str, str], name: str, default: int | None = None) 
         default: where there is no such entry.
 
     Raises:
-        CheckpointError: no entry and no default, or one that is no whole number within the limits of sizes.
+        CheckpointError: there is no entry and no default, or the entry is no whole number within the limits.
     """
     text = metadata.get("size")
     if text is None and default is not None:
@@ -76,10 +76,10 @@ def size_of(metadata: Mapping[str, str], name: str, default: int | None = None) 
 
 
 def finite(prob: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a detector gave, of any shape, as it is.
+    """Return the output of a detector, of any shape, if it is finite.
 
     Raises:
-        CheckpointError: it is no number, which is the detector's fault and not the photo's.
+        CheckpointError: the output holds NaN or infinity, which is a fault of the weights and not of the photo.
     """
     if not np.isfinite(prob).all():
         raise CheckpointError(

@@ -57,7 +57,7 @@ DETECTOR_LAYERS = {
 
 
 def convert_official(source: Path, target: Path, *, half: bool = False) -> Literal["stage1", "detector"]:
-    """Turn an official checkpoint (ResNet-50) into a model file of this package; says which kind it was.
+    """Turn an official checkpoint (ResNet-50) into a model file of this package, and return its kind.
 
     Args:
         source: `.pth` file; a `module.` before every name is accepted.

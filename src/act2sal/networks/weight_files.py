@@ -1,7 +1,7 @@
-"""Tensors out of safetensors and PyTorch files, whoever wrote them: a file of another sort is refused in one line.
+"""Reads tensors from safetensors and PyTorch files of any origin, and refuses other files in one line.
 
-What a file is, its first bytes say and not its name. Nothing in it is run, and nothing that it claims is believed
-before it is compared with what is there.
+The first bytes of a file decide on its format, not its name. No code in a file is run, and its header is compared
+with the bytes that are there before it is used.
 """
 
 import warnings
@@ -18,11 +18,11 @@ from act2sal.errors import InputError
 _WRAPPERS = ("state_dict", "model", "model_state", "net")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LENGTH = 8
-"""Bytes in front of the header of a safetensors file, which say how long it is."""
+"""Number of bytes that hold the length of the header of a safetensors file."""
 
 
 class WeightsError(InputError):
-    """Weights that cannot be had, read or used; the message says what to do or lists the tensors."""
+    """Weights that cannot be found, read or used; the message says what to do or lists the tensors."""
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -31,7 +31,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Floating point tensors come as float32. PyTorch files have no metadata.
 
     Raises:
-        WeightsError: no such file, one of another sort, a damaged one, or tensors that are no plain finite numbers.
+        WeightsError: the file is missing, damaged or of another format, or holds tensors that are not finite numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -89,7 +89,7 @@ def _is_state_dict(content: Any) -> bool:
 
 
 def _plain(tensor: Tensor, name: str, path: Path) -> Tensor:
-    """The tensor, a floating point one in float32; refused where it is no array of finite numbers that are there."""
+    """Return a tensor, as float32 if it holds floats; refuse one that is not a dense array of finite numbers."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
         raise WeightsError(f"{path}: {name} is no plain array of numbers")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():

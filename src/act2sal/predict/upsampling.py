@@ -149,7 +149,7 @@ def _window_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @compiled
 def _apply(lines: NDArray[np.float32], photo: NDArray[np.uint8], result: NDArray[np.float32]) -> None:
-    """result (H, W) <- the lines (h, w, 5), interpolated bilinearly, at the colours of photo (H, W, 3)."""
+    """Write into `result` (H, W) the lines (h, w, 5), interpolated bilinearly, at the colours of photo (H, W, 3)."""
     height, width = result.shape
     rows, columns, parts = lines.shape
     left = np.empty(width, np.int64)

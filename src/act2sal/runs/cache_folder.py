@@ -1,16 +1,16 @@
-"""The folder of a run for what can be computed again."""
+"""The cache folder of a run: everything in it can be computed again."""
 
 import shutil
 from pathlib import Path
 
 FEATURES = "features"
-"""Name of the folder of a `FeatureCache` in a run directory's cache."""
+"""Name of the subfolder that holds frozen features."""
 
 
 def clear_all_but_features(cache: Path) -> None:
-    """Delete what a folder for what can be computed again holds, but its `FEATURES`.
+    """Delete the content of a cache folder except the features.
 
-    Features are named by what they were made from; what else lies there belongs to one set of options.
+    Features are named by what they were computed from; everything else belongs to one set of options.
     """
     for entry in cache.iterdir():
         if entry.is_dir() and entry.name != FEATURES:

@@ -1,4 +1,4 @@
-"""A file of TensorBoard events, each written at once, so that a full disk is an ordinary error."""
+"""A file of TensorBoard events that are written at once, so that a full disk raises an ordinary error."""
 
 import io
 import os
@@ -13,13 +13,13 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from act2sal.data.images import naming
 
 VERSION = "brain.Event:2"
-"""Of the format; the first event of every file names it."""
+"""Version of the format, stored in the first event of every file."""
 
 
 class EventFile:
-    """A new file in `folder`, which is made with the first event; TensorBoard joins it with those of earlier calls.
+    """A new file of events in `folder`, created with the first event; TensorBoard joins it with earlier ones.
 
-    `SummaryWriter` writes from a thread of its own, which tells of a full disk by a traceback.
+    `SummaryWriter` is not used because it writes from a thread, which prints a traceback when the disk is full.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,7 +28,8 @@ class EventFile:
     def write(self, scalars: Mapping[str, float], step: int) -> None:
         """Add the values of scalars, by name, at a step.
 
-        Raises OSError: the disk is full; the error names the file.
+        Raises:
+            OSError: the disk is full; the error names the file.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]

@@ -1,4 +1,4 @@
-"""The folder a training run lives in: where everything stands, who may write, and the log."""
+"""The folder of a training run: its paths, its lock and its log."""
 
 import dataclasses
 import json
@@ -30,13 +30,13 @@ CONTENTS = (
     "cache",
 )
 PHOTOS, PROCESSES = "photos at", "processes"
-"""How the stages of the log begin that say what a run reads and where it runs, before anything is learnt."""
+"""Beginnings of the names of log rows about reading photos and about processes, which precede all learning."""
 
 _GENERATION = "generation-"
 _ROW_KEY = ("generation", "stage", "epoch")
 _SHOWN = 4
 MACHINE_OPTIONS = ("device", "devices", "num_nodes", "workers", "keep_cache", "cache_size")
-"""Options that may change when a run goes on: they say where and with what it runs, not what it computes."""
+"""Options that may change when a run is resumed: where and with what it runs, not what it computes."""
 
 logger = logging.getLogger("act2sal")
 
@@ -46,7 +46,7 @@ class RunError(InputError):
 
 
 class GenerationFolder:
-    """What one generation of a run leaves, below `path`.
+    """The files that one generation of a run leaves below `path`.
 
     Attributes:
         path: the folder; `stage1`, `labels`, `detector`, `samples`, `checkpoints`, `cache` are the paths inside it.
@@ -63,11 +63,11 @@ class GenerationFolder:
 
 
 class RunDirectory(GenerationFolder):
-    """RUN/ with its lock held by this process until `close`; what the last generation leaves lies in it directly.
+    """A run directory, locked by this process until `close`; the files of the last generation lie in it directly.
 
     Attributes:
         path: of the run; `config`, `log_file`, `report` and `profile` are further paths inside it.
-        writes: whether the lock is held by this process; else another one of the same training writes the log.
+        writes: whether this process holds the lock; else another process of the same training writes the log.
     """
 
     def __init__(self, path: Path, *, writes: bool = True) -> None:
@@ -83,7 +83,7 @@ class RunDirectory(GenerationFolder):
 
     @classmethod
     def open(cls, path: Path, config: TrainConfig, *, resume: bool, overwrite: bool) -> "RunDirectory":
-        """Take RUN for a new run, for the same run again (`resume`), or for a new one in place of the old.
+        """Open RUN for a new run, to resume the same run, or to overwrite an old one.
 
         Raises:
             RunError: RUN holds a run and neither flag is given, or a run of another config, or other things than a
@@ -131,7 +131,7 @@ class RunDirectory(GenerationFolder):
         return rows
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
 
@@ -142,7 +142,7 @@ class RunDirectory(GenerationFolder):
         self.close()
 
     def _prepare(self, config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
-        """Keep or clear what is there, and write the config."""
+        """Keep or delete earlier files, and write the config."""
         if not (resume or overwrite) and self._holds_work():
             raise RunError(
                 f"{self.path} holds a run already; --resume goes on with it, --overwrite replaces it"
@@ -156,7 +156,7 @@ class RunDirectory(GenerationFolder):
         write_atomic(self.config, to_toml(config).encode())
 
     def _holds_work(self) -> bool:
-        """Whether there is anything to lose: more than decoded photos, which a refused start can leave."""
+        """Whether the folder holds more than decoded photos, which a refused start can leave behind."""
         stages = [str(row["stage"]) for row in self.rows()]
         begun = any(stage != PROCESSES and not stage.startswith(PHOTOS) for stage in stages)
         return begun or any(path.exists() for path in (self.stage1, self.labels, self.detector))
@@ -184,7 +184,7 @@ class RunDirectory(GenerationFolder):
 
 
 def stage_title(row: LogRow) -> str:
-    """The stage of a row, behind its generation where the run has several: "generation 2, stage1 round 1"."""
+    """Stage of a log row, after its generation if the run has several: "generation 2, stage1 round 1"."""
     return f"generation {row['generation']}, {row['stage']}" if "generation" in row else str(row["stage"])
 
 
@@ -193,7 +193,7 @@ def _row_key(row: LogRow) -> tuple[float | int | str | None, ...]:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a folder in which somebody else keeps files; a run is known by its lock file and its config."""
+    """Refuse a folder with files of others; a run is recognised by its lock file and its config."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     others = sorted(name for name in names if not name.startswith((LOCK, TEMPORARY)))
     if others and not {LOCK, "config.toml"} <= names:
@@ -201,7 +201,7 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _flat(config: TrainConfig) -> dict[str, object]:
-    """All options by the names that they have on the command line, and the number of processes in all."""
+    """All options by their names on the command line, and the total number of processes."""
     options: dict[str, object] = {"devices x num_nodes": config.devices * config.num_nodes}
     for name, value in dataclasses.asdict(config).items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Small pictures of a few photos of a run, from the photo to the prediction, kept for its report."""
+"""Small pictures of a few photos of a run, from the photo to the prediction, for its report."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -28,10 +28,11 @@ _BOUNDARY_COLOUR = (20, 20, 20)
 
 @dataclass(frozen=True)
 class Sample:
-    """The pictures of one photo that are there so far, each None where it is missing.
+    """The pictures of one photo so far, each None where it is missing.
 
-    name: path of the photo below the folder it came from; rectified: the label after each epoch of stage 2,
-    by epoch, in ascending order.
+    Attributes:
+        name: path of the photo below its folder of photos.
+        rectified: the label after each epoch of stage 2, by epoch in ascending order; other attributes are pictures.
     """
 
     name: str
@@ -119,7 +120,7 @@ def picture_size(original: tuple[int, int]) -> tuple[int, int]:
 
 
 def colour_activation(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """logits (H, W) float32 -> (H, W, 3) uint8: foreground red, background blue, boundary dark."""
+    """Colour logits (H, W) float32 as (H, W, 3) uint8: foreground red, background blue, boundary dark."""
     strongest = float(np.abs(logits).max())
     scaled = logits / strongest if strongest > 0 else logits
     coloured = matplotlib.colormaps[_COLOURS](0.5 + 0.5 * scaled, bytes=True)[..., :3].copy()

@@ -1,4 +1,4 @@
-"""Where a training loop stands: written after every epoch, read when a run goes on."""
+"""The state of a training loop: written after every epoch, read when a run is resumed."""
 
 import io
 import logging
@@ -18,31 +18,32 @@ from act2sal.errors import CheckpointError, InputError
 from act2sal.runtime import parallel
 
 LogRow = Mapping[str, float | int | str]
-"""What one epoch measured: stage, epoch (from 1; 0 for a phase without epochs), seconds, loss, ...; the generation
-where a run has several."""
+"""Measurements of one epoch: stage, epoch (from 1; 0 for a phase without epochs), seconds, loss, ...; also the
+generation if a run has several."""
 
 WARMUP = 0.1
-"""Share of the steps in which the rate of `one_cycle` rises."""
+"""Share of the steps in which the learning rate of `one_cycle` rises."""
 
 RANK_STEP = 10**15
-"""Between the generators of two processes, so that they do not meet those of other seeds."""
+"""Offset between the seeds of two processes, larger than any seed of a user."""
 
 EpochLog = Callable[[LogRow], None]
-"""Receives one row per epoch."""
+"""Callback that receives one row per epoch."""
 
 _LOGGER = logging.getLogger("act2sal")
 
 
 def _nothing_else(epoch: int) -> None:
-    """Nothing but the checkpoint belongs to an epoch."""
+    """Check nothing: no other file belongs to an epoch."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Finished epochs of one loop in two files: the last one and, should that be damaged, the one before.
+    """Checkpoints of one training loop: that of the last epoch and, should it be damaged, that of the one before.
 
-    path: of the last one, replaced whole after every epoch; check: raises an InputError where another file that
-    belongs to an epoch is damaged.
+    Attributes:
+        path: checkpoint of the last epoch, replaced after every epoch.
+        check: called with an epoch; raises an InputError if another file that belongs to the epoch is damaged.
     """
 
     path: Path
@@ -67,7 +68,7 @@ class TrainingState:
 
         Raises:
             FloatingPointError: a weight is not finite; the files stay as they are.
-            OSError: the disk is full; they stay, too.
+            OSError: the disk is full; the files stay as they are.
         """
         if not parallel.leads():
             return
@@ -86,16 +87,16 @@ class TrainingState:
                 self.path.replace(self.previous)
 
     def usable(self) -> bool:
-        """Whether there is an epoch to go on from; damaged files are put aside as in `restore`."""
+        """Whether there is a checkpoint to resume from; damaged files are set aside as in `restore`."""
         return self._newest() is not None
 
     def restore(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
     ) -> int:
-        """Put back what was saved last; returns the number of finished epochs, 0 where nothing was saved.
+        """Restore the last checkpoint; returns the number of finished epochs, 0 if there is none.
 
-        A file that is damaged, or whose epoch does not pass `check`, is put aside and named in a warning, which says
-        from where the loop goes on.
+        A file that is damaged, or whose epoch does not pass `check`, is set aside; a warning names it and the epoch
+        from which the loop goes on.
         """
         state = self._newest()
         if state is None:
@@ -107,7 +108,7 @@ class TrainingState:
         return int(state["epoch"])
 
     def _newest(self) -> dict[str, Any] | None:
-        """What the newest whole file holds; of several processes, the newest that is whole for all of them."""
+        """Content of the newest undamaged checkpoint; with several processes, the newest undamaged in all of them."""
         found, damages = None, []
         for path in (self.path, self.previous):
             if found is None and parallel.from_leader(path.is_file()):
@@ -125,7 +126,7 @@ class TrainingState:
         return found
 
     def _checked(self, path: Path) -> tuple[dict[str, Any] | None, str | None]:
-        """What a file holds, and what is wrong with it or with what belongs to its epoch."""
+        """Content of a checkpoint, and what is wrong with it or with other files of its epoch."""
         try:
             state = _read(path)
             self.check(state["epoch"])
@@ -135,7 +136,7 @@ class TrainingState:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds; a CheckpointError where the checksums of its zip archive say that it is damaged."""
+    """Read a checkpoint; a CheckpointError if the checksums of its zip archive do not match."""
     content = io.BytesIO(path.read_bytes())
     try:
         with ZipFile(content) as archive:
@@ -157,12 +158,12 @@ def epoch_generator(seed: int, epoch: int, rank: int = 0) -> torch.Generator:
 
 
 def own_generator(seed: int, epoch: int) -> torch.Generator:
-    """The generator of one epoch in this process, which draws for its own photos."""
+    """The generator of one epoch for the photos of this process."""
     return epoch_generator(seed, epoch, parallel.rank())
 
 
 def own_batches(count: int, size: int, generator: torch.Generator) -> list[list[int]]:
-    """This process's part of the batches of `size` photos: its own `count` photos, in as many as elsewhere."""
+    """Batches of this process: its own `count` photos in as many batches as the other processes have."""
     return batches(count, size // parallel.world(), generator, length=parallel.largest(count))
 
 
@@ -195,7 +196,7 @@ def learning_rate(base: float, epoch: int, milestones: tuple[int, ...]) -> float
 
 
 def one_cycle(progress_share: float, peak: float) -> float:
-    """Learning rate after this share of the steps: a linear rise to `peak` in a tenth, then half a cosine to 0."""
+    """Learning rate after a share of the steps: a linear rise to `peak` over a tenth, then half a cosine to 0."""
     if progress_share < WARMUP:
         return peak * progress_share / WARMUP
     return peak * (1 + math.cos(math.pi * (progress_share - WARMUP) / (1 - WARMUP))) / 2

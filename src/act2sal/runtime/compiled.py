@@ -11,12 +11,10 @@ log = logging.getLogger("act2sal")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel for the CPU, to run without the interpreter lock; keep the machine code on disk if
-    possible.
+    """Compile a kernel to run without the interpreter lock, and cache the machine code on disk if possible.
 
     Numba looks for a writable place in `NUMBA_CACHE_DIR`, beside the source file, then in the user's cache
-    folder, and refuses to decorate where it finds none: such an installation compiles afresh in every
-    process.
+    folder, and raises an error where it finds none; then each process compiles anew.
     """
     # NaN is kept out by the callers; infinities stay legal.
     options: dict[str, Any] = {

@@ -1,7 +1,7 @@
-"""How many cores this process may use; every pool of threads, ours and those of the libraries, is bound by it.
+"""How many cores this process may use; bounds every pool of threads, ours and those of libraries.
 
-What a machine has, what the scheduler's mask leaves (`taskset`), what a container is granted (`docker --cpus`, which
-Python does not know), and what `--workers` asks for: the least of them counts.
+The least of these counts: the cores of the machine, the scheduler's affinity mask (`taskset`), the quota of the
+container (`docker --cpus`, which Python does not report), and `--workers`.
 """
 
 import math
@@ -17,15 +17,15 @@ from threadpoolctl import ThreadpoolController
 from act2sal.errors import InputError
 
 ASKED = "OMP_NUM_THREADS"
-"""A user's own bound for the libraries; it is lowered and never raised."""
+"""Environment variable with the user's own limit for libraries, which is lowered but never raised."""
 
 VARIABLES = (ASKED, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
-"""What libraries read when they are loaded."""
+"""Environment variables that libraries read when they are loaded."""
 
 
 @dataclass
 class _Bound:
-    """What the running command is bound to, and how to give it back."""
+    """The limit of the running command, and how to undo it."""
 
     workers: int | None = None
     undo: ExitStack = field(default_factory=ExitStack)
@@ -40,10 +40,10 @@ def usable() -> int:
 
 
 def threads(workers: int | None) -> int:
-    """Threads of a pool: `workers`, at most one per core that may be used; 0 or None: as many as these.
+    """Threads of a pool: `workers`, but at most one per usable core; 0 or None means one per usable core.
 
     Raises:
-        InputError: fewer than none.
+        InputError: `workers` is negative.
     """
     if workers is not None and workers < 0:
         raise InputError(f"workers must be at least 0, not {workers}")
@@ -51,13 +51,13 @@ def threads(workers: int | None) -> int:
 
 
 def on_cpu(count: int) -> str:
-    """What computes, for people: "CPU, 2 threads"."""
+    """Name of the CPU as a device for people: "CPU, 2 threads"."""
     return f"CPU, {count} thread{'s' if count > 1 else ''}"
 
 
 @contextmanager
 def at_most(workers: int) -> Iterator[None]:
-    """In the body, pools and libraries have at most so many threads, as `lower` says; afterwards as before."""
+    """Limit the threads of pools and libraries as `lower` does, for the body only."""
     global _bound
     before = _bound
     with ExitStack() as undo:
@@ -70,9 +70,9 @@ def at_most(workers: int) -> Iterator[None]:
 
 
 def lower(workers: int) -> None:
-    """Let pools and libraries have at most so many threads, those that are loaded later too; 0: one per usable core.
+    """Limit the threads of pools and libraries, also of those loaded later; 0 means one per usable core.
 
-    Inside `at_most` it ends with that; the number is never raised.
+    Inside `at_most` the limit ends with its body. A limit is never raised.
     """
     _bound.workers = min(workers or sys.maxsize, _bound.workers or sys.maxsize)
     count = min(usable(), _number(os.environ.get(ASKED)))
@@ -88,7 +88,7 @@ def lower(workers: int) -> None:
 
 
 def _number(text: str | None) -> int:
-    """A user's number of threads; without one, a very large number."""
+    """Parse a number of threads; a very large number if there is none."""
     return int(text) if text is not None and text.isdigit() and int(text) > 0 else sys.maxsize
 
 
@@ -115,11 +115,11 @@ def _by_mask() -> int:
 
 
 def cgroup_cores(own: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> float:
-    """Cores, also parts of one, that the control groups of this process are granted; infinity: all.
+    """CPU quota of the control groups of this process, in cores, which may be fractional; infinity if there is none.
 
     Args:
-        own: the file with the groups of this process.
-        mount: where the tree of groups is; versions 1 and 2, and both at once.
+        own: file that lists the groups of this process.
+        mount: root of the tree of groups; versions 1 and 2, and both at once.
     """
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
@@ -140,7 +140,7 @@ def cgroup_cores(own: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys
 
 
 def _to_root(root: Path, group: str) -> Iterator[Path]:
-    """The folders of a group and of those around it; inside a container its own may be the root itself."""
+    """Yield the folders of a group and of its parents; inside a container the group may be the root itself."""
     parts = [part for part in group.split("/") if part not in ("", "..")]
     for count in range(len(parts), -1, -1):
         yield root.joinpath(*parts[:count])
@@ -163,7 +163,7 @@ def _words(file: Path, count: int) -> list[str]:
 
 
 def _ratio(quota: str, period: str) -> float:
-    """Infinity where one is no positive number: "max", -1, or nothing."""
+    """Quota divided by period; infinity if one of them is not positive, "max" or missing."""
     if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
         return int(quota) / int(period)
     return math.inf

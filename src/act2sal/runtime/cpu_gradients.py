@@ -1,6 +1,6 @@
-"""Gradients that PyTorch computes slowly on a CPU, computed otherwise: the same values, but for rounding.
+"""Faster gradients, equal but for rounding, for two layers whose own are slow in PyTorch on a CPU.
 
-Of a strided depthwise convolution in bfloat16, whose two passes become 4 to 17 times as fast, and of GroupNorm in
+These are a strided depthwise convolution in bfloat16, whose two passes become 4 to 17 times as fast, and GroupNorm in
 channels-last memory, 1.3 to 4.4 times (`benchmarks/gradients.py`).
 """
 
@@ -36,7 +36,7 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
 
 
 def with_fast_gradients(module: Module) -> Module:
-    """`module`, in which the layers above have become of those classes; weights, names and hooks stay."""
+    """Turn the layers of `module` that can be faster into the classes above; weights, names and hooks stay."""
     for layer in module.modules():
         if type(layer) is nn.GroupNorm and layer.affine:
             layer.__class__ = ChannelsLastGroupNorm
@@ -76,7 +76,7 @@ class _Depthwise(torch.autograd.Function):
 def _convolution_backward(
     gradient: Tensor, maps: Tensor, weight: Tensor, geometry: tuple[Any, Any, Any, int], *, maps_wanted: bool
 ) -> Tensor:
-    """The gradient of the maps, or that of the weight."""
+    """Compute the gradient of the maps, or that of the weight."""
     stride, padding, dilation, groups = geometry
     found = torch.ops.aten.convolution_backward(
         *(gradient, maps, weight, None, stride, padding, dilation, False, [0, 0], groups),
@@ -100,7 +100,7 @@ class _GroupNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """r (w g - mean(w g) - x' mean(w g x')), r being the inverse deviation of a group, x' the normalised map."""
+        """r (w g - mean(w g) - x' mean(w g x')) with the inverse deviation r of a group and the normalised map x'."""  # noqa: D403
         (gradient,) = gradients
         maps, weight, mean, inverse = context.saved_tensors
         count, channels, height, width = maps.shape

@@ -1,4 +1,4 @@
-"""Whether a machine has a GPU: that it has none is often known in milliseconds; PyTorch needs seconds."""
+"""Finds out whether the machine has a GPU, often in milliseconds and without loading PyTorch."""
 
 import ctypes
 import platform
@@ -8,14 +8,14 @@ from pathlib import Path
 from act2sal.errors import DeviceError
 
 CUDA_DRIVERS = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
-"""The library that NVIDIA's driver brings, which PyTorch itself opens, by `sys.platform`."""
+"""Library of NVIDIA's driver that PyTorch opens, by `sys.platform`."""
 
 ROCM_DEVICE = Path("/dev/kfd")
-"""Of AMD's driver (Linux)."""
+"""Device file of AMD's driver on Linux."""
 
 
 def gpu_is_possible() -> bool:
-    """False: PyTorch would find no GPU here. True: it has to be asked."""
+    """Whether PyTorch could find a GPU here; False is certain, True is not."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     if sys.platform not in CUDA_DRIVERS:
@@ -24,14 +24,14 @@ def gpu_is_possible() -> bool:
 
 
 def refuse_missing(device: str, count: int = 1) -> None:
-    """Raise a DeviceError where so many devices that an option asks for are not there.
+    """Refuse a device, or a number of devices, that this machine does not have.
 
     Args:
-        device: auto, cpu, cuda or mps; the first two are everywhere.
-        count: of the GPUs that have to be there.
+        device: auto, cpu, cuda or mps; the first two are always there.
+        count: number of GPUs that are needed.
 
     Raises:
-        DeviceError: this machine has none, or fewer; one line that says what to do.
+        DeviceError: there is no such device, or there are fewer; the message says what to do.
     """
     if device in ("auto", "cpu"):
         return

@@ -1,4 +1,4 @@
-"""The machine in one line, to stand beside figures."""
+"""Describes the machine in one line, to stand beside measurements."""
 
 import platform
 from pathlib import Path
@@ -15,7 +15,7 @@ def hardware() -> str:
 
 
 def named(device: torch.device) -> str:
-    """A device for people: "CPU, 2 threads (PyTorch)", "NVIDIA H100, cuda:0 (PyTorch)"."""
+    """Name of a device for people: "CPU, 2 threads (PyTorch)", "NVIDIA H100, cuda:0 (PyTorch)"."""
     if device.type == "cpu":
         return f"{on_cpu(torch.get_num_threads())} (PyTorch)"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "Apple GPU"
@@ -23,7 +23,7 @@ def named(device: torch.device) -> str:
 
 
 def processor() -> str:
-    """The processor's name as the system gives it."""
+    """Name of the processor according to the system."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

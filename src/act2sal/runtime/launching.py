@@ -1,4 +1,4 @@
-"""Starts the processes of a training on this machine, watches them, and ends all of them if one ends too early.
+"""Starts the processes of a training on this machine, and stops all of them if one ends too early.
 
 The processes find each other by the environment variables that torchrun sets, so that a training started by torchrun
 is the same from there on.
@@ -26,7 +26,7 @@ from act2sal.errors import LostProcessError
 Result = TypeVar("Result")
 
 GRACE = 2.0
-"""Seconds in which the others can say why they ended, before they are ended."""
+"""Seconds that the other processes have to report their own errors before they are stopped."""
 
 _NODE = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 _GO_ON = "the others were ended too; the same command with --resume goes on"
@@ -38,7 +38,7 @@ def launched() -> bool:
 
 
 def as_launched(config: TrainConfig) -> TrainConfig:
-    """`config` with the numbers of processes and machines of which this process is one."""
+    """`config` with the number of processes and machines that the environment of this process names."""
     if not launched():
         return config
     here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
@@ -46,12 +46,12 @@ def as_launched(config: TrainConfig) -> TrainConfig:
 
 
 def run(config: TrainConfig, work: Callable[[], Result]) -> Result:
-    """Call `work`, which has to be picklable, in `config.devices` fresh processes; what the first one returns.
+    """Call `work`, which has to be picklable, in `config.devices` new processes; return the result of the first.
 
     Raises:
         ConfigError: `config.num_nodes` is above 1 and the environment does not say which machine this is.
         LostProcessError: a process was killed, or one on another machine has ended.
-        BaseException: what `work` has raised in one of them.
+        BaseException: the error that `work` raised in one of them.
     """
     environment = _environment(config)
     context = multiprocessing.get_context("spawn")
@@ -74,7 +74,7 @@ def run(config: TrainConfig, work: Callable[[], Result]) -> Result:
 
 
 def _first_result(answers: dict[Connection, int], processes: Sequence[BaseProcess]) -> Any:
-    """What the first process returns once all have ended; raises what one has raised, or that it was killed."""
+    """Wait for all processes and return the result of the first; raise the error of any that failed."""
     results: dict[int, Any] = {}
     failures: list[BaseException] = []
     while answers and (ready := wait(list(answers), GRACE if failures else None)):
@@ -97,7 +97,7 @@ def _first_result(answers: dict[Connection, int], processes: Sequence[BaseProces
 
 
 class _KilledError(LostProcessError):
-    """A process ended without a word."""
+    """A process ended without reporting an error."""
 
 
 def _killed(processes: Sequence[BaseProcess], number: int) -> LostProcessError:
@@ -108,7 +108,7 @@ def _killed(processes: Sequence[BaseProcess], number: int) -> LostProcessError:
 
 
 def _process(environment: Mapping[str, str], work: Callable[[], object], answer: Connection) -> None:
-    """What a process does: the work; then it tells what came of it."""
+    """Run the work in a new process and send its result or its error to the parent."""
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its processes
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -129,7 +129,7 @@ def _end_with_parent() -> None:
 
 
 def _environment(config: TrainConfig) -> dict[str, str]:
-    """What is the same in all processes of this machine, by the names that torchrun gives them."""
+    """Environment variables, named as torchrun names them, that all processes of this machine share."""
     common = {
         "TORCHELASTIC_RUN_ID": "act2sal",
         "WORLD_SIZE": str(config.devices * config.num_nodes),

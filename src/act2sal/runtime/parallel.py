@@ -1,4 +1,4 @@
-"""Several processes of one training: which one this is, and what they tell each other.
+"""Several processes of one training: their ranks, and how they exchange values.
 
 Each process owns every `world()`-th photo: it alone decodes, labels and rectifies those. Gradients and statistics of
 a batch are averaged over all processes; the first process, the leader, writes what belongs to all. In a training of
@@ -21,7 +21,7 @@ from act2sal.errors import LostProcessError
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others; their shares of the photos take times that differ by far less."""
+"""How long a process waits for the others, far longer than their shares of the photos differ in time."""
 
 
 def rank() -> int:
@@ -35,24 +35,24 @@ def world() -> int:
 
 
 def leads() -> bool:
-    """Whether this process writes what belongs to all."""
+    """Whether this process is the leader, which writes what belongs to all."""
     return rank() == 0
 
 
 def own_folder(folder: Path) -> Path:
-    """A folder in `folder` for what this process alone reads and writes; `folder` itself where there is but one."""
+    """A subfolder of `folder` that only this process uses; `folder` itself if there is one process."""
     return folder if world() == 1 else folder / f"process-{rank()}-of-{world()}"
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have reached this call."""
     if _several():
         dist.barrier()
 
 
 @contextmanager
 def leader_first() -> Iterator[None]:
-    """The leader runs the body, then all others do."""
+    """Run the body in the leader first, then in all others."""
     if not leads():
         barrier()
     yield
@@ -61,7 +61,7 @@ def leader_first() -> Iterator[None]:
 
 
 def from_leader(value: Value) -> Value:
-    """What the leader gave; so that all decide alike."""
+    """Return the leader's value in all processes, so that all decide alike."""
     if not _several():
         return value
     told = [value]
@@ -70,12 +70,12 @@ def from_leader(value: Value) -> Value:
 
 
 def first_given(value: Value | None) -> Value | None:
-    """What the first of the processes gave that gave anything; None where none did."""
+    """Return the first value that is not None, in the order of the processes; None if there is none."""
     return next((one for one in gathered(value) if one is not None), None)
 
 
 def gathered(value: Value) -> list[Value]:
-    """What each process gave, the leader's first."""
+    """Return the values of all processes, the leader's first."""
     if not _several():
         return [value]
     told = [value] * world()
@@ -84,7 +84,7 @@ def gathered(value: Value) -> list[Value]:
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum over all processes, any shape; without gradients."""
+    """Sum a tensor of any shape over all processes, without gradients."""
     if not _several():
         return values
     total = values.detach().clone()
@@ -93,12 +93,12 @@ def summed(values: Tensor) -> Tensor:
 
 
 def averaged(values: Tensor) -> Tensor:
-    """The mean over all processes, any shape; without gradients."""
+    """Average a tensor of any shape over all processes, without gradients."""
     return summed(values) / world()
 
 
 def largest(count: int) -> int:
-    """The largest of the numbers that the processes give."""
+    """Return the largest number of all processes."""
     if not _several():
         return count
     number = torch.tensor(count)
@@ -109,7 +109,7 @@ def largest(count: int) -> int:
 def strategy() -> DDPStrategy:
     """How Fabric averages gradients: over NCCL on GPUs, over gloo elsewhere.
 
-    All weights that are to be trained need a part in the loss.
+    Every trainable weight has to take part in the loss.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     return DDPStrategy(process_group_backend=backend, timeout=PATIENCE)
@@ -117,7 +117,7 @@ def strategy() -> DDPStrategy:
 
 @contextmanager
 def naming_the_lost() -> Iterator[None]:
-    """Turn what a process meets when another one has ended into a `LostProcessError`."""
+    """Turn the errors that occur when another process has ended into a `LostProcessError`."""
     try:
         yield
     except RuntimeError as error:

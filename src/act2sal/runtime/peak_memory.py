@@ -1,4 +1,4 @@
-"""The most memory that this process has held."""
+"""Peak memory of this process."""
 
 import sys
 
@@ -7,13 +7,13 @@ import torch
 MIB = 2**20
 
 MEMORY = "memory"
-"""Stage of the row of a log that holds it."""
+"""Name of the log row that holds the peak memory."""
 
 
 def peak_memory() -> dict[str, int]:
-    """MiB held at once: {"MiB": resident, "GPU MiB": in tensors on the GPU}; each only where it is known.
+    """Peak memory so far: {"MiB": resident memory, "GPU MiB": tensors on the GPU}, as far as known.
 
-    Windows does not tell the first; the second is of the GPU that PyTorch uses by default.
+    Resident memory is not known on Windows; the GPU is the one that PyTorch uses by default.
     """
     found: dict[str, int] = {}
     try:

@@ -1,4 +1,4 @@
-"""The arithmetic in which networks are fitted: bfloat16 where the hardware has it, float32 elsewhere."""
+"""Arithmetic of the training: bfloat16 where the hardware supports it, else float32."""
 
 import logging
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ FabricPrecision = Literal["bf16-mixed", "32-true"]
 
 
 def fabric_precision(wanted: Precision, *, on_gpu: bool) -> FabricPrecision:
-    """What Lightning Fabric calls the arithmetic that an option asks for.
+    """Lightning Fabric's name for the arithmetic that an option asks for.
 
-    bf16-mixed: convolutions and products of matrices in bfloat16; weights, normalisation over a batch, losses and the
-    optimiser in float32.
+    "bf16-mixed" computes convolutions and matrix products in bfloat16; weights, BatchNorm, losses and the optimiser
+    stay in float32.
     """
     if wanted == "auto":
         wanted = "bfloat16" if on_gpu or cpu_has_bfloat16() else "float32"
@@ -25,7 +25,7 @@ def fabric_precision(wanted: Precision, *, on_gpu: bool) -> FabricPrecision:
 
 @contextmanager
 def without_remarks() -> Iterator[None]:
-    """Lightning Fabric does not tell on standard error which arithmetic it was made with."""
+    """Keep Lightning Fabric from printing its arithmetic on standard error."""
     fabric_logger = logging.getLogger("lightning_fabric")
     level = fabric_logger.level
     fabric_logger.setLevel(logging.WARNING)
@@ -36,6 +36,6 @@ def without_remarks() -> Iterator[None]:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 by instructions of its own; False where PyTorch is too old to say."""
+    """Whether this CPU has instructions for bfloat16; False if PyTorch is too old to tell."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

@@ -1,10 +1,10 @@
-"""Work that goes on beside the network: the next batch is read meanwhile, and nobody waits for a GPU's results.
+"""Reads the next batch while the network computes, and never waits for results of a GPU.
 
-A GPU takes its orders in a queue. A host that waits for a result, or for a copy from ordinary memory, lets that queue
-run dry; copies from and to pinned memory are orders like any other.
+A GPU works through a queue. A host that waits for a result, or copies from ordinary memory, lets the queue run empty;
+copies from and to pinned memory go into the queue like any other work.
 
-What reads ahead computes with NumPy. PyTorch would start a second team of threads for it, whose members keep the
-cores busy with waiting long after their work is done.
+Reading ahead computes with NumPy. PyTorch would start a second team of threads for it, which keeps the cores busy
+by spinning long after its work is done.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,9 +19,9 @@ _END = object()
 
 
 def prefetched(items: Iterable[Item]) -> Iterator[Item]:
-    """The items in their order, each made by a thread while the one before it is used.
+    """Yield the items in their order, each computed by a thread while the one before it is used.
 
-    What `items` raises is raised where its item would have come. `items` runs in no two threads at once.
+    An error of `items` is raised in the place of its item. `items` never runs in two threads at once.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
@@ -32,20 +32,20 @@ def prefetched(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host, in memory from which it can be copied to `device` without waiting."""
+    """Put a tensor of the host into memory from which it is copied to `device` without waiting."""
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on `device`; a GPU copies it without anybody waiting."""
+    """Copy a tensor of the host to `device`, without waiting if that is a GPU."""
     return pinned(tensor, device).to(device, non_blocking=True)
 
 
 class LateWrites:
-    """Results of each step, handed on one step later, when a GPU has long copied them to the host.
+    """Hands on the results of each step one step later, when the GPU has finished copying them to the host.
 
     Args:
-        write: receives indices and a tensor on the CPU, in the order of `put`.
+        write: called with indices and a tensor on the CPU, in the order of `put`.
     """
 
     def __init__(self, write: Callable[[Sequence[int], Tensor], None]) -> None:
@@ -53,7 +53,7 @@ class LateWrites:
         self._pending: tuple[Sequence[int], Tensor, torch.cuda.Event | None] | None = None
 
     def put(self, indices: Sequence[int], results: Tensor) -> None:
-        """Begin to copy `results`, and hand on those of the call before."""
+        """Begin to copy `results`, and hand on those of the previous call."""
         arriving = _to_host(results)
         self.flush()
         self._pending = (indices, *arriving)
@@ -70,7 +70,7 @@ class LateWrites:
 
 
 def _to_host(results: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    """A copy on the host, and what says that it has arrived; the tensor itself if it is there already."""
+    """Begin a copy to the host; return it and the event that marks its arrival, or a host tensor itself."""
     if not results.is_cuda:
         return results.cpu(), None
     copy = torch.empty(results.shape, dtype=results.dtype, pin_memory=True)

@@ -25,7 +25,8 @@ LINE_INTERVAL = 10.0  # seconds between two plain lines
 class Advance(Protocol):
     """Counts finished steps; safe to call from several threads."""
 
-    def __call__(self, steps: int = 1) -> None: ...
+    def __call__(self, steps: int = 1) -> None:
+        """Count `steps` more finished steps."""
 
 
 class PlainLines:
@@ -60,7 +61,7 @@ class PlainLines:
                 self._write()
 
     def finish(self) -> None:
-        """Write the last line, unless it has just been written."""
+        """Write the last line, unless that is done already."""
         with self._lock:
             if self._printed != self._done:
                 self._write()

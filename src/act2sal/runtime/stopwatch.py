@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 Part = Literal["decode", "encoder", "heads", "backward", "optimiser", "CRF", "waiting"]
-"""decode: photos, from their files or from RUN/cache; encoder, heads: forward, and the loss with the heads; CRF: with
-the median filter and the writing of a label; waiting: for what is read from the disk or made by other threads."""
+"""Parts of the work. decode: reading photos from their files or from RUN/cache. encoder, heads: forward passes, the
+loss being part of the heads. CRF: with the median filter and the writing of a label. waiting: for the disk or other
+threads."""
 
 PARTS: tuple[Part, ...] = get_args(Part)
 SECONDS = "seconds"
-"""Name of the seconds of a stage in a row of the log; those of a part are `seconds/PART`."""
+"""Key of a stage's seconds in a log row; the key of a part is `seconds/PART`."""
 
 PartTimer = Callable[[Part], AbstractContextManager[None]]
 Item = TypeVar("Item")
@@ -27,19 +28,19 @@ def part_key(part: Part) -> str:
 
 
 def _at_once() -> None:
-    """All work is done when a call returns: there is nothing to wait for."""
+    """Wait for nothing: on a CPU all work is done when a call returns."""
 
 
 class Stopwatch:
-    """Adds up seconds by part of the work; what a part inside another one takes does not count for the outer one.
+    """Adds up seconds by part of the work; a nested part does not count for the outer one.
 
-    Times the thread that made it. What other threads do at the same time costs nothing, waiting for them does;
-    work that several threads share is timed by `of_threads`.
+    It times the thread that made it: work of other threads counts only while this thread waits for it. Work that
+    several threads share is timed by `of_threads`.
 
     Args:
-        running: False: measures the stages alone, and no part.
-        synchronise: waits until the device has done what it was told; called where parts begin and end.
-        clock: seconds.
+        running: whether to measure parts; if False, only stages are measured.
+        synchronise: waits until the device has finished its work; called where parts begin and end.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class Stopwatch:
         return Lap(self)
 
     def part(self, name: Part) -> AbstractContextManager[None]:
-        """The body is this part of the work."""
+        """Count the time of the body for a part."""
         return self._part(name) if self._times() else nullcontext()
 
     def each(self, name: Part, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; making the next one is this part of the work."""
+        """Yield the items, and count the time of computing each for a part."""
         rest = iter(items)
         while True:
             with self.part(name):
@@ -77,13 +78,13 @@ class Stopwatch:
             yield item
 
     def watch(self, module: "nn.Module", name: Part) -> None:
-        """The forward pass of a module is this part of the work from now on."""
+        """Count the forward passes of a module for a part from now on."""
         if self.running:
             module.register_forward_pre_hook(lambda *_: self._begin(name))
             module.register_forward_hook(lambda *_: self._end())
 
     def of_threads(self, count: int) -> PartTimer:
-        """Times parts in `count` threads that share the work: seconds of all of them, divided by their number."""
+        """Time parts in `count` threads that share the work: the sum of their seconds, divided by `count`."""
         return lambda name: self._share(name, count) if self.running else nullcontext()
 
     def _times(self) -> bool:
@@ -133,9 +134,9 @@ class Lap:
         self._started = stopwatch.clock()
 
     def row(self) -> dict[str, float]:
-        """The seconds since then for a row of the log: {"seconds": 1.5, "seconds/decode": 0.5, ...}.
+        """The seconds since the stage began, for a log row: {"seconds": 1.5, "seconds/decode": 0.5, ...}.
 
-        Parts that took none are left out; the others add up to at most the whole.
+        Parts without time are left out; the others add up to at most the whole.
         """
         spent = {part: now - self._before[part] for part, now in self._stopwatch.seconds.items()}
         parts = {part_key(part): seconds for part, seconds in spent.items() if seconds > 0}
@@ -158,4 +159,4 @@ class TimedPhotos(Sequence[Any]):
 
 
 OFF = Stopwatch(running=False)
-"""Measures stages alone; keeps nothing."""
+"""A stopwatch that measures stages but no parts."""

@@ -1,7 +1,7 @@
 """BatchNorm over the photos of all processes, so that a step is the same in one process and in several.
 
-A process sees a part of a batch, often two photos or one, whose own statistics would be those of another training.
-`torch.nn.SyncBatchNorm` does the same on GPUs alone.
+A process sees a part of a batch, often one or two photos, whose own statistics would give another training.
+`torch.nn.SyncBatchNorm` does the same, but on GPUs only.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from act2sal.runtime import parallel
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """Stands in for a `BatchNorm2d`, also for one of timm that ends with an activation; shares its weights.
+    """Takes the place of a `BatchNorm2d`, or of timm's variant with an activation, and shares its weights.
 
-    All processes have to give the same number of values.
+    All processes have to pass the same number of values.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -53,7 +53,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 def synced(module: nn.Module) -> nn.Module:
-    """`module` with every `BatchNorm2d` in it synced, where there are several processes; changed in place."""
+    """Replace every `BatchNorm2d` of `module`, in place, if there are several processes."""
     if parallel.world() == 1:
         return module
     for name, child in module.named_children():
@@ -65,7 +65,7 @@ def synced(module: nn.Module) -> nn.Module:
 
 
 class _Averaged(torch.autograd.Function):
-    """The mean over all processes, (C,) float32; what each of them answers back is averaged too."""
+    """Mean over all processes, (C,) float32; the gradients are averaged as well."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:

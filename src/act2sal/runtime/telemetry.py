@@ -1,4 +1,4 @@
-"""Nothing is ever sent: the libraries that would count how they are used are told not to, before they are loaded."""
+"""Switches off the telemetry of libraries before they are loaded, so that nothing is ever sent."""
 
 import os
 
@@ -8,9 +8,9 @@ SWITCHES = {
     # huggingface_hub, by which timm fetches weights where it is asked to.
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-"""Environment variables, and what switches each library's telemetry off."""
+"""Environment variables and the values that switch telemetry off."""
 
 
 def switch_off() -> None:
-    """Set the switches for this process and those that it starts."""
+    """Set the environment variables for this process and those that it starts."""
     os.environ.update(SWITCHES)

@@ -37,18 +37,28 @@ def mean_field(
     bilateral_srgb: float = 5.0,
     bilateral_compat: float = 10.0,
 ) -> NDArray[np.float32]:
-    """Foreground probability of each pixel: (H, W) float32 in [0, 1].
+    """Foreground probability of each pixel by mean-field inference.
 
-    photo: (H, W, 3) uint8; unary: (H, W) float32, log-odds of the foreground before the pixels see each
-    other, from `unary_from_labels` or `unary_from_prob`; iterations: updates of all pixels at once;
-    gaussian_sxy, bilateral_sxy: standard deviations over position in pixels; bilateral_srgb: over colour in
-    8-bit levels;
-    *_compat: weight of each kernel. Defaults: the published A2S code.
     Runs on one core without the interpreter lock: call it from several threads for several photos. The same
     input gives the same bits.
-    Raises ValueError for shapes and types that do not fit, a unary that is not finite, a standard deviation
-    that is not positive, a negative weight or count, and a bilateral kernel too narrow for the size of the
-    photo.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        unary: (H, W) float32, finite: log-odds of the foreground before the pixels see each other, from
+            `unary_from_labels` or `unary_from_prob`.
+        iterations: updates of all pixels at once, at least 0.
+        gaussian_sxy: standard deviation of the Gaussian kernel over position, in pixels, above 0.
+        gaussian_compat: weight of the Gaussian kernel, at least 0.
+        bilateral_sxy: standard deviation of the bilateral kernel over position, in pixels, above 0.
+        bilateral_srgb: standard deviation of the bilateral kernel over colour, in 8-bit levels, above 0.
+        bilateral_compat: weight of the bilateral kernel, at least 0.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError: an argument is not as described, or the bilateral kernel is too narrow for the size of the
+            photo.
     """
     _check(photo, unary, iterations)
     field = _build_field(
@@ -73,10 +83,23 @@ def mean_field_labels(
     bilateral_srgb: float = 5.0,
     bilateral_compat: float = 10.0,
 ) -> NDArray[np.float32]:
-    """Probability of each of L labels: (L, H, W) float32 that sums to 1 over L.
+    """Probability of each of L labels; `mean_field` does the same for two labels with one map.
 
-    unary: (L, H, W) float32, log-probability of each label up to a constant per pixel; the rest as
-    `mean_field`, which does the same for two labels with one map.
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        unary: (L, H, W) float32, log-probability of each label up to a constant per pixel.
+        iterations: as in `mean_field`.
+        gaussian_sxy: as in `mean_field`.
+        gaussian_compat: as in `mean_field`.
+        bilateral_sxy: as in `mean_field`.
+        bilateral_srgb: as in `mean_field`.
+        bilateral_compat: as in `mean_field`.
+
+    Returns:
+        (L, H, W) float32 that sums to 1 over L.
+
+    Raises:
+        ValueError: as in `mean_field`.
     """
     if unary.ndim != 3:
         raise ValueError(f"several labels need a unary (L, H, W), not {unary.shape}")
@@ -100,10 +123,17 @@ def mean_field_labels(
 
 
 def unary_from_labels(mask: NDArray[np.bool_], *, gt_prob: float = 0.7) -> NDArray[np.float32]:
-    """Log-odds (H, W) float32 of a hard label mask (H, W) bool that is right with probability gt_prob in
-    (0.5, 1).
+    """Log-odds of a hard label that is right with a given probability.
 
-    Raises ValueError for a gt_prob outside that range.
+    Args:
+        mask: (H, W) bool, True on the foreground.
+        gt_prob: probability that a pixel's label is right, in (0.5, 1).
+
+    Returns:
+        (H, W) float32.
+
+    Raises:
+        ValueError: `gt_prob` is outside its range.
     """
     if not 0.5 < gt_prob < 1.0:
         raise ValueError(f"gt_prob must lie between 0.5 and 1, not {gt_prob}")
@@ -112,15 +142,31 @@ def unary_from_labels(mask: NDArray[np.bool_], *, gt_prob: float = 0.7) -> NDArr
 
 
 def unary_from_prob(prob: NDArray[np.float32], *, clip: float = 1e-5) -> NDArray[np.float32]:
-    """Log-odds (H, W) float32 of prob (H, W) in [0, 1], first held inside [clip, 1 - clip]."""
+    """Log-odds of probabilities.
+
+    Args:
+        prob: (H, W) float32 in [0, 1].
+        clip: probabilities are first held inside [clip, 1 - clip].
+
+    Returns:
+        (H, W) float32.
+    """
     held = np.clip(prob.astype(np.float64), clip, 1.0 - clip)
     return np.log(held / (1.0 - held)).astype(np.float32)
 
 
 def median_filter(mask: NDArray[np.bool_], size: int = 7) -> NDArray[np.bool_]:
-    """Majority of each size x size window, with the border pixels repeated outwards: (H, W) bool.
+    """Median of a hard mask in each window, with the border pixels repeated outwards.
 
-    mask: (H, W) bool; size: odd, in pixels; 1 changes nothing. Raises ValueError for an even size.
+    Args:
+        mask: (H, W) bool.
+        size: side of the window in pixels, odd; 1 changes nothing.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: `size` is even or below 1.
     """
     if size < 1 or size % 2 == 0:
         raise ValueError(f"the side of the median filter must be odd, not {size}")
@@ -177,7 +223,7 @@ def _build_field(
 
 @cache
 def compile_kernels() -> None:
-    """Load the machine code from disk or, saying so, compile it; `mean_field` does it when first called."""
+    """Load the compiled kernels from disk, or compile them and say so; the first `mean_field` does this by itself."""
     announce = Announce("compiling the CRF for this processor: once, about 10 seconds")
     with numba.core.event.install_listener("numba:compile", announce):
         field = RandomField(

@@ -20,8 +20,7 @@ HALF = np.float32(1 / 2)
 class RandomField:
     """Both kernels of one photo, built once, and the buffers to apply them.
 
-    photo: (H, W, 3) uint8; *_sxy and bilateral_srgb: standard deviations in pixels and 8-bit levels;
-    *_compat: weights.
+    The arguments are those of `mean_field`.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class RandomField:
         _normalise(*self._lattice, self._vertices, np.float32(bilateral_compat))
 
     def add_message(self, values: NDArray[np.float32], total: NDArray[np.float32]) -> None:
-        """total (H, W) float32 += both weighted, normalised kernels times values (H, W) float32."""
+        """Add to `total` (H, W) float32 both weighted, normalised kernels times values (H, W) float32."""
         _add_gaussian(
             values, self._taps, self._column_scale, self._row_scale, self._padded, self._line, total
         )
@@ -56,7 +55,7 @@ class RandomField:
 
 
 def sums_of_taps(taps: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Mass of a symmetric kernel inside a line of pixels, seen from each: (length,) float64.
+    """Sum of a symmetric kernel over a line of pixels, for each pixel of it: (length,) float64.
 
     taps: (R + 1,) float64, the kernel from its centre on.
     """
@@ -67,7 +66,7 @@ def sums_of_taps(taps: NDArray[np.float64], length: int) -> NDArray[np.float64]:
 
 @compiled
 def to_spin(log_odds: NDArray[np.float32], spin: NDArray[np.float32]) -> None:
-    """spin <- tanh(log_odds / 2) = 2 sigmoid(log_odds) - 1, to 1e-6; both (N,) float32.
+    """Write into `spin` tanh(log_odds / 2) = 2 sigmoid(log_odds) - 1, to 1e-6; both (N,) float32.
 
     exp(-a) = exp(-a / 32)^32, five terms of the series and five squarings, is arithmetic that becomes vector
     instructions; one call of tanh per pixel would cost as much as the rest of an iteration.
@@ -95,9 +94,7 @@ def _add_gaussian(
     line: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
-    """total += the separable kernel times values, both (H, W): each line first across the rows, then along
-    it.
-    """
+    """Add to `total` (H, W) the separable kernel times `values` (H, W), first across the rows, then along them."""
     height, width = values.shape
     reach = taps.size - 1
     inner = padded[reach : reach + width]
@@ -139,7 +136,7 @@ def _spread(
     weights: NDArray[np.float32],
     vertices: NDArray[np.float32],
 ) -> None:
-    """vertices (M + 1,) <- the sum of what the pixels of values (H, W) give them."""
+    """Write into `vertices` (M + 1,) the sum of what the pixels of `values` (H, W) give them."""
     height, width = values.shape
     vertices[:] = 0
     first = 0
@@ -161,7 +158,7 @@ def _read(
     weights: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
-    """total (H, W) += what each pixel gets from its corners."""
+    """Add to `total` (H, W) what each pixel gets from its corners."""
     height, width = total.shape
     first = 0
     for strip in range(0, width, BLOCK):
@@ -186,7 +183,7 @@ def _add_bilateral(
     vertices: NDArray[np.float32],
     total: NDArray[np.float32],
 ) -> None:
-    """total += spread, blurred and read values, both (H, W) float32; weights as `_normalise` leaves them."""
+    """Add to `total` (H, W) the bilateral kernel times `values`; the weights are as `_normalise` leaves them."""
     _spread(values, corners, weights, vertices[0])
     _blur(neighbours, vertices)
     _read(vertices[0], corners, weights, total)

@@ -1,5 +1,4 @@
-"""Permutohedral lattice over position and colour (Adams, Baek and Davis, 2010): Gaussian filtering in 5
-dimensions.
+"""Permutohedral lattice (Adams, Baek and Davis, 2010): Gaussian filtering over position and colour.
 
 A pixel's features (x, y, r, g, b), divided by the standard deviations of the kernel, are mapped onto the
 hyperplane of R^6 whose coordinates sum to zero. The lattice there has the integer points whose coordinates
@@ -45,9 +44,13 @@ class Lattice(NamedTuple):
 def build_lattice(photo: NDArray[np.uint8], *, sxy: float, srgb: float) -> Lattice:
     """Place the pixels of a photo in the lattice.
 
-    photo: (H, W, 3) uint8; sxy: standard deviation over position, in pixels; srgb: over colour, in 8-bit
-    levels.
-    Raises ValueError where the kernel is so narrow that its lattice has more points than 63 bits can number.
+    Args:
+        photo: (H, W, 3) uint8.
+        sxy: standard deviation over position, in pixels.
+        srgb: standard deviation over colour, in 8-bit levels.
+
+    Raises:
+        ValueError: the kernel is so narrow that its lattice has more points than 63 bits can number.
     """
     height, width, _ = photo.shape
     scales = feature_scales(sxy, srgb)
@@ -70,8 +73,7 @@ def _place_all(
     corners: NDArray[np.uint32],
     weights: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """Write corners (vertices as they are met) and weights of all pixels; the keys of the vertices, (M,)
-    int64.
+    """Write corners and weights of all pixels; return the keys of the vertices, (M,) int64, as they were met.
 
     The table grows where `_place` runs out of room. It is allocated here, not in the kernel, because NumPy
     asks the system for large memory pages.
@@ -103,8 +105,7 @@ def feature_scales(sxy: float, srgb: float) -> NDArray[np.float64]:
 
 
 def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
-    """How lattice points are numbered: what a step along each direction adds to a key, (6,) int64, and an
-    offset.
+    """How lattice points are numbered: what a step in each direction adds to a key, (6,) int64, and an offset.
 
     The differences of successive coordinates of a lattice point are multiples of 6. A sixth of each is a
     digit of the key, those of the two that depend on the position alone first. A step along direction j adds
@@ -124,8 +125,9 @@ def key_layout(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
 
 
 def key_digits(extent: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Smallest and largest value of each digit of a key, (5,) int64 each: ((j + 2) f_j - j f_{j-1}) / 6 and
-    a margin.
+    """Smallest and largest value of each digit of a key, (5,) int64 each.
+
+    A digit is ((j + 2) f_j - j f_{j-1}) / 6; a margin is added on both sides.
     """
     j = np.arange(FEATURES)
     lowest = -np.floor(j * np.roll(extent, 1) / CORNERS).astype(np.int64) - MARGIN
@@ -237,8 +239,7 @@ def _find_corners(
     count: int,
     corners: NDArray[np.uint32],
 ) -> int:
-    """Write the corners of the pixels from number `start` on and number those that are new; returns the
-    number of vertices.
+    """Write the corners of the pixels from `start` on, number new ones, and return the number of vertices.
 
     Pixels of one simplex share its corners: recent, (2^b, 3) int64, remembers the codes and a pixel of
     simplices met lately.
@@ -281,8 +282,9 @@ def _renumber(corners: NDArray[np.uint32], order: NDArray[np.int64]) -> None:
 
 @compiled
 def _connect(keys: NDArray[np.int64], steps: NDArray[np.int64], neighbours: NDArray[np.uint32]) -> None:
-    """Enter the vertices one step below and above each vertex; keys: (M,) int64, ascending; steps: (6,),
-    positive.
+    """Enter the vertices one step below and above each vertex.
+
+    keys: (M,) int64, ascending; steps: (6,), positive.
     """
     for direction in range(CORNERS):
         above = 0

@@ -52,8 +52,7 @@ def round_to_lattice(
     rank: NDArray[np.int32],
     excess: NDArray[np.int32],
 ) -> None:
-    """Find the lattice point of remainder 0 next to each elevated point and rank the residuals, largest
-    first.
+    """Find the lattice point of remainder 0 next to each elevated point and rank the residuals from the largest.
 
     residual: (6, BLOCK) float32, the elevated points, less the lattice points afterwards; nearest: (6,
     BLOCK) int32, a sixth of the lattice points, written; rank: (6, BLOCK) int32 in 0..5, written; excess:

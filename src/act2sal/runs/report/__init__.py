@@ -13,7 +13,7 @@ from act2sal.runs.samples import read_samples
 __all__ = ["write_report"]
 
 BUILTIN = " (fine-tuned on 3,000 photos of DUTS-TR, without masks)"
-"""What the encoder of the shipped detector has seen beside ImageNet."""
+"""Remark on weights that are `builtin`: what they have seen besides ImageNet."""
 
 
 def write_report(

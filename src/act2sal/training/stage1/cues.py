@@ -23,7 +23,7 @@ from act2sal.training.stage1.features import Features
 
 
 def signed_logits(theta: Tensor, network: ActivationNetwork, config: Stage1Config) -> NDArray[np.float32]:
-    """theta (B, 1, h, w) with the foreground positive (Eq. 5): (B, h, w) float32.
+    """Theta (B, 1, h, w) with the foreground positive (Eq. 5): (B, h, w) float32.
 
     An `affine` boundary was fitted on labels and knows its foreground: its maps keep their sign.
     """

@@ -134,8 +134,10 @@ class _Trained(torch.nn.ModuleList):
     """All that `fit` trains: the activation network, and behind it an encoder that is trained along."""
 
     def forward(self, seen: Views, stopwatch: Stopwatch) -> list[Activation]:
-        """One activation for each size of the photos; the blocks compute in the precision of the fabric, the encoder
-        in its own."""
+        """Activations for each size of the photos.
+
+        The blocks compute in the precision of the fabric, the encoder in its own.
+        """
         device = next(self.parameters()).device.type
         activations = []
         for source, fetched in zip(seen.sources, seen.fetched, strict=True):
