@@ -231,8 +231,8 @@ def open_image(file: ImageFile) -> Image.Image:
         try:
             image = Image.open(_readable(file), formats=FORMATS)
             if image.format == "TIFF":
-                # Pillow maps uncompressed pixels into memory by this name, with sides that are swapped where the photo
-                # lies on its side, and then shows something else.
+                # Pillow maps uncompressed pixels into memory by this name, with swapped sides where the photo lies
+                # on its side, and then shows something else.
                 image.filename = ""
             return image
         except UnidentifiedImageError:
@@ -249,7 +249,7 @@ def _readable(file: ImageFile) -> Path | io.BytesIO:
 
 
 def _is_heif(file: ImageFile) -> bool:
-    """Whether a file begins as ISO 23008-12 says."""
+    """Whether a file begins with the signature of HEIF (ISO 23008-12)."""
     with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
         head = stream.read(12)
     return head[4:8] == b"ftyp" and head[8:] in _HEIF_BRANDS
