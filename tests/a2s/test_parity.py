@@ -1,7 +1,6 @@
 """The published A2S networks, on weights and input made by rule, against what the official code gave."""
 
 import json
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,25 +15,9 @@ from act2sal.a2s.losses import bce_loss, detector_loss, iou_loss, ssim_loss
 from act2sal.a2s.resampling import resize
 from act2sal.networks.checkpoint import load_detector, load_stage1
 from act2sal.networks.official import convert_official
+from parity_rule import official_photos, weight
 
 TOLERANCE = 1e-4
-
-
-def weight(name: str, shape: list[int]) -> Tensor:
-    """One tensor of the rule: drawn from its name, then brought into the range its kind has in a network."""
-    generator = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    drawn = np.asarray(generator.standard_normal(shape))
-    if name.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
-    if name.endswith("running_var"):
-        drawn = 0.5 + np.abs(drawn)
-    elif len(shape) == 1:
-        drawn = 0.1 * drawn
-        if name.endswith(".weight"):
-            drawn = 1 + drawn
-    else:
-        drawn = drawn * np.sqrt(2 / np.prod(shape[1:]))
-    return torch.from_numpy(drawn.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +42,8 @@ def converted(parity_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 @pytest.fixture(scope="module")
 def photos(fixtures: NpzFile) -> Tensor:
-    """The official input, which is normalised already, with the encoder's normalisation undone."""
-    drawn = np.random.Generator(np.random.PCG64(0)).standard_normal((2, 3, 96, 128)).astype(np.float32)
-    assert drawn.sum(dtype=np.float64) == pytest.approx(float(fixtures["x_crc"]), rel=1e-12)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    return torch.from_numpy(drawn) * std.view(3, 1, 1) + mean.view(3, 1, 1)
+    """The official input, with the normalisation of the encoder undone."""
+    return official_photos(fixtures, (0.485, 0.456, 0.406))
 
 
 def relative_error(ours: Tensor, theirs: np.ndarray) -> float:

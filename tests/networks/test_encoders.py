@@ -114,6 +114,44 @@ def test_models_without_five_levels_are_refused(name: str, message: str) -> None
         build_encoder(name, "random")
 
 
+@pytest.mark.parametrize(
+    ("name", "output_stride", "strides"),
+    [
+        ("vgg11", 16, (1, 2, 4, 8, 16)),
+        ("vgg11", 32, (2, 4, 8, 16, 32)),
+        ("resnet10t", 16, (2, 4, 8, 16, 16)),
+        ("mobilenetv2_050", 8, (2, 4, 8, 8, 8)),
+    ],
+)
+def test_other_output_strides(name: str, output_stride: int, strides: tuple[int, ...]) -> None:
+    encoder = build_encoder(name, "random", output_stride=output_stride).eval()
+    again = encoder_from_metadata(encoder_metadata(encoder)).eval()
+    again.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        levels, others = encoder(photo_batch()), again(photo_batch())
+    assert encoder.strides == again.strides == strides
+    for level, other, channels, stride in zip(levels, others, encoder.channels, strides, strict=True):
+        assert level.shape == (1, channels, 64 // stride, 96 // stride)
+        assert torch.equal(level, other)
+
+
+def test_dilation_takes_the_same_weights(tmp_path: Path) -> None:
+    whole = spread(timm.create_model("mobilenetv2_050", pretrained=False))
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    dilated = build_encoder("mobilenetv2_050", tmp_path / "w.pth", output_stride=8).eval()
+    plain = build_encoder("mobilenetv2_050", tmp_path / "w.pth").eval()
+    assert dilated.spec.output_stride == 8
+    with torch.no_grad():
+        for level in range(3):
+            torch.testing.assert_close(dilated(photo_batch())[level], plain(photo_batch())[level])
+
+
+@pytest.mark.parametrize(("name", "output_stride"), [("densenet121", 8), ("vgg11", 8), ("resnet10t", 12)])
+def test_models_without_that_output_stride_are_refused(name: str, output_stride: int) -> None:
+    with pytest.raises(EncoderError, match=f"{name} has no form of output stride {output_stride}"):
+        build_encoder(name, "random", output_stride=output_stride)
+
+
 # --- weights -----------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Encoders: feature pyramids with five levels (strides 2 to 32) out of timm models, and their weights."""
+"""Encoders: feature pyramids with five levels (as a rule strides 2 to 32) out of timm models, and their weights."""
 
 import difflib
 import math
@@ -26,6 +26,8 @@ from act2sal.networks.weight_files import WeightsError, read_weights
 UNKNOWN = "unknown"
 """Supervision of weights whose training is not known."""
 STRIDES = (2, 4, 8, 16, 32)
+STRIDES_BEFORE_POOLS = (1, 2, 4, 8, 16)
+"""Of the five levels of a VGG that each end before a pool."""
 SHORT_NAMES = {
     "densenet": "densenet169",
     "efficientnet": "efficientnet_b0",
@@ -57,6 +59,9 @@ class EncoderSpec:
     """timm's `pad_type`: "same" for weights that come from TensorFlow."""
     supervision: str = "none"
     """What the weights were trained with: "none", "ImageNet labels", "unknown", ..."""
+    output_stride: int = 32
+    """Stride of the deepest level: 32, or 16 or 8, where convolutions are dilated in place of further strides.
+    16 of a VGG means its five levels before each pool (strides 1 to 16) instead of those after."""
 
 
 class Encoder(nn.Module):
@@ -68,11 +73,18 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, body: nn.Module, channels: tuple[int, ...], spec: EncoderSpec) -> None:
+    def __init__(
+        self,
+        *,
+        body: nn.Module,
+        channels: tuple[int, ...],
+        spec: EncoderSpec,
+        strides: tuple[int, ...] = STRIDES,
+    ) -> None:
         super().__init__()
         self.body = body
         self.channels = channels
-        self.strides = STRIDES
+        self.strides = strides
         self.spec = spec
         self._held_in_eval = False
         # Not in the state dict: the spec that is written beside the weights holds the same numbers.
@@ -135,7 +147,7 @@ class DenseNetLevels(nn.Module):
         return [*levels, hidden]
 
 
-def build_encoder(name: str, weights: str | Path) -> Encoder:
+def build_encoder(name: str, weights: str | Path, *, output_stride: int = 32) -> Encoder:
     """Build the encoder `name` (timm or short name) with `weights`.
 
     Pre-processing and build options come with the weights: from the metadata of a safetensors file, else from timm's
@@ -146,27 +158,29 @@ def build_encoder(name: str, weights: str | Path) -> Encoder:
         weights: "builtin" (shipped with the package), "timm" (downloaded by timm), "moco_v2" (official file,
             ResNet-50, downloaded once), "random", or the path of a safetensors or PyTorch file with timm,
             torchvision, MoCo v2 or official A2S names.
+        output_stride: of the deepest level; see `EncoderSpec`.
 
     Raises:
         EncoderError: the model does not have the five levels.
         WeightsError: the weights do not fit.
     """
     model = SHORT_NAMES.get(name, name)
+    default = replace(_default_spec(model), output_stride=output_stride)
     if weights == "random":
-        return _empty_encoder(_default_spec(model))
+        return _empty_encoder(default)
     if weights == "timm":
-        return _timm_encoder(model)
+        return _timm_encoder(default)
     if weights == "builtin":
         if not BUILTIN_PATH.is_file():
             raise WeightsError(
                 "this installation holds no builtin encoder; use --encoder-weights timm or a path"
             )
-        return _encoder_from_file(model, BUILTIN_PATH)
+        return _encoder_from_file(default, BUILTIN_PATH)
     if weights == "moco_v2":
         if model.partition(".")[0] != "resnet50":
             raise WeightsError(f"moco_v2 weights are for resnet50, not for {model}")
-        return _encoder_from_file(model, moco_v2_file())
-    return _encoder_from_file(model, Path(weights))
+        return _encoder_from_file(default, moco_v2_file())
+    return _encoder_from_file(default, Path(weights))
 
 
 def encoder_metadata(encoder: Encoder) -> dict[str, str]:
@@ -179,6 +193,7 @@ def encoder_metadata(encoder: Encoder) -> dict[str, str]:
         "encoder.bn_eps": "" if spec.bn_eps is None else repr(spec.bn_eps),
         "encoder.pad_type": spec.pad_type,
         "encoder.supervision": spec.supervision,
+        "encoder.output_stride": str(spec.output_stride),
     }
 
 
@@ -206,44 +221,55 @@ def freeze(encoder: Encoder, *, batchnorm_drift: bool = False) -> Encoder:
 
 
 def _empty_encoder(spec: EncoderSpec) -> Encoder:
-    body, channels = _densenet_body(spec) if spec.name.startswith("densenet") else _timm_body(spec)
+    build = _densenet_body if spec.name.startswith("densenet") else _timm_body
+    body, channels, strides = build(spec)
     if spec.bn_eps is not None:
         for module in body.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = spec.bn_eps
-    return Encoder(body=body, channels=channels, spec=spec)
+    return Encoder(body=body, channels=channels, spec=spec, strides=strides)
 
 
-def _densenet_body(spec: EncoderSpec) -> tuple[nn.Module, tuple[int, ...]]:
+def _densenet_body(spec: EncoderSpec) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
+    if spec.output_stride != STRIDES[-1]:
+        raise EncoderError(f"{spec.name} has no form of output stride {spec.output_stride}")
     model: Any = timm.create_model(spec.name, pretrained=False)
     transitions = [
         module for name, module in model.features.named_children() if name.startswith("transition")
     ]
     stem = model.feature_info[0]["num_chs"]
     channels = (stem, *(module.norm.num_features for module in transitions), model.num_features)
-    return DenseNetLevels(model.features), channels
+    return DenseNetLevels(model.features), channels, STRIDES
 
 
-def _timm_body(spec: EncoderSpec) -> tuple[nn.Module, tuple[int, ...]]:
-    try:
-        body = _timm_pyramid(spec, None)
-    except Exception as error:  # timm's models raise whatever they like
-        raise EncoderError(f"timm cannot make a feature pyramid of {spec.name}: {error}") from error
-    reductions = [level["reduction"] for level in body.feature_info.info]
-    if any(stride not in reductions for stride in STRIDES):
-        raise EncoderError(f"{spec.name} has levels of strides {reductions}; needed are {list(STRIDES)}")
-    indices = tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES)
-    if tuple(body.feature_info.out_indices) != indices:
-        body = _timm_pyramid(spec, indices)
-    return body, tuple(body.feature_info.channels())
+def _timm_body(spec: EncoderSpec) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
+    """The pyramid of a timm model, its channels and its strides."""
+    body = _timm_pyramid(spec)
+    reductions = body.feature_info.reduction()
+    before_pools = spec.output_stride == STRIDES_BEFORE_POOLS[-1] and reductions[0] == 1
+    wanted = STRIDES_BEFORE_POOLS if before_pools else STRIDES
+    if any(stride not in reductions for stride in wanted):
+        raise EncoderError(f"{spec.name} has levels of strides {reductions}; needed are {list(wanted)}")
+    indices = tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in wanted)
+    dilated = spec.output_stride not in (wanted[-1], STRIDES[-1])
+    if dilated or tuple(body.feature_info.out_indices) != indices:
+        body = _timm_pyramid(spec, indices, dilated=dilated)
+    return body, tuple(body.feature_info.channels()), tuple(body.feature_info.reduction())
 
 
-def _timm_pyramid(spec: EncoderSpec, indices: tuple[int, ...] | None) -> Any:
+def _timm_pyramid(spec: EncoderSpec, indices: tuple[int, ...] | None = None, *, dilated: bool = False) -> Any:
     """Build the pyramid of timm with the levels `indices`; None: the default ones."""
     options: dict[str, Any] = {} if indices is None else {"out_indices": indices}
     if spec.pad_type:
         options["pad_type"] = spec.pad_type
-    return timm.create_model(spec.name, pretrained=False, features_only=True, **options)
+    if dilated:
+        options["output_stride"] = spec.output_stride
+    try:
+        return timm.create_model(spec.name, pretrained=False, features_only=True, **options)
+    except Exception as error:  # timm's models raise whatever they like
+        if dilated:
+            raise EncoderError(f"{spec.name} has no form of output stride {spec.output_stride}") from error
+        raise EncoderError(f"timm cannot make a feature pyramid of {spec.name}: {error}") from error
 
 
 def _default_spec(model: str) -> EncoderSpec:
@@ -259,8 +285,8 @@ def _default_spec(model: str) -> EncoderSpec:
     return EncoderSpec(name=model, mean=_three(config.mean), std=_three(config.std))
 
 
-def _timm_encoder(model: str) -> Encoder:
-    encoder = _empty_encoder(_default_spec(model))
+def _timm_encoder(default: EncoderSpec) -> Encoder:
+    model, encoder = default.name, _empty_encoder(default)
     try:
         whole = timm.create_model(model, pretrained=True)
     except Exception as error:  # the download raises whatever its HTTP client raises
@@ -280,7 +306,8 @@ def _timm_supervision(model: str) -> str:
     return "ImageNet labels" if labelled else f"unknown (timm {tag})"
 
 
-def _encoder_from_file(model: str, path: Path) -> Encoder:
+def _encoder_from_file(default: EncoderSpec, path: Path) -> Encoder:
+    model = default.name
     tensors, metadata = read_weights(path)
     if not any(key.startswith("encoder.") for key in metadata):
         metadata = {f"encoder.{key}": value for key, value in metadata.items()}
@@ -288,8 +315,9 @@ def _encoder_from_file(model: str, path: Path) -> Encoder:
     if SHORT_NAMES.get(made_for, made_for).partition(".")[0] != model.partition(".")[0]:
         raise WeightsError(f"{path} holds weights of {made_for}, not of {model}")
     label_free = any(name.startswith(MOCO_V2_PREFIX) for name in tensors)
-    default = replace(_default_spec(model), supervision="none" if label_free else UNKNOWN)
-    encoder = _empty_encoder(_spec_from_metadata(metadata, default))
+    default = replace(default, supervision="none" if label_free else UNKNOWN)
+    spec = replace(_spec_from_metadata(metadata, default), output_stride=default.output_stride)
+    encoder = _empty_encoder(spec)
     whole = list(timm.create_model(model, pretrained=False).state_dict())
     plain = rename_torchvision(encoder_tensors(tensors), whole)
     _load(encoder, plain, whole_names=whole, source=str(path))
@@ -316,6 +344,7 @@ def _spec_from_metadata(metadata: Mapping[str, str], default: EncoderSpec) -> En
             bn_eps=float(eps) if eps else default.bn_eps,
             pad_type=metadata.get("encoder.pad_type", default.pad_type),
             supervision=metadata.get("encoder.supervision", default.supervision),
+            output_stride=int(metadata.get("encoder.output_stride", default.output_stride)),
         )
     except ValueError as error:
         raise WeightsError(f"malformed pre-processing in the metadata of the weights: {error}") from error
