@@ -22,6 +22,7 @@ VALUES = {
     "mirror": "photos",
     "precision": "int8",
     "threshold": "otsu",
+    "grow": "-3",
     "finest-stride": "2",
     "fusion-stride": "8",
     "lr": "0.5",

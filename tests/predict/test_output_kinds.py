@@ -13,6 +13,7 @@ from PIL import Image
 from act2sal.data.encoding import Format
 from act2sal.errors import InputError
 from act2sal.predict.output_kinds import Kind, parse_kind, refuse_kinds, rendered, suffix_of
+from act2sal.predict.selection import Selection
 from act2sal.predict.thresholds import Threshold
 
 PHOTO = np.array([[[200, 100, 0], [100, 100, 100], [0, 50, 250]]], np.uint8)
@@ -109,13 +110,13 @@ def test_two_files_of_one_name_are_refused() -> None:
     ],
 )
 def test_pixels_by_hand(text: str, threshold: Threshold | None, expected: list) -> None:
-    pixels = rendered(parse_kind(text), PHOTO, PROB, threshold)
+    pixels = rendered(parse_kind(text), PHOTO, PROB, Selection(threshold))
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels[0], expected)
 
 
 def test_another_picture(background: Path) -> None:
-    pixels = rendered(parse_kind(f"image:{background}"), PHOTO, PROB, 0.5)
+    pixels = rendered(parse_kind(f"image:{background}"), PHOTO, PROB, Selection(0.5))
     np.testing.assert_array_equal(pixels[0], [[10, 20, 30], [10, 20, 30], [0, 50, 250]])
 
 
@@ -159,7 +160,7 @@ def test_every_kind_at_every_threshold(
 ) -> None:
     photo, prob = drawn
     before = photo.copy(), prob.copy()
-    pixels = rendered(parse_kind(text), photo, prob, threshold)
+    pixels = rendered(parse_kind(text), photo, prob, Selection(threshold))
     channels = {"map": (), "mask": (), "cutout": (4,)}.get(text, (3,))
     assert (pixels.shape, pixels.dtype) == ((*prob.shape, *channels), np.uint8)
     if text == "mask" or (text == "cutout" and threshold is not None):

@@ -264,7 +264,11 @@ PREDICT = (
     Contradiction(
         ("overwrite",), "--watch, which implies --skip-existing", lambda o, g: o.overwrite and o.watch
     ),
-    Contradiction(("threshold",), "--kind map, which is never cut", lambda o, given: set(o.kind) == {"map"}),
+    Contradiction(
+        ("threshold", "grow", "feather"),
+        "--kind map, which is never cut",
+        lambda o, given: set(o.kind) == {"map"},
+    ),
     Contradiction(
         ("model", "backend", "device", "min-confidence"),
         "--method other than a2s",

@@ -121,6 +121,13 @@ class PredictOptions:
     """Of the files; None: that of an --out with a suffix, else png. png, webp and gif also hold animations."""
     threshold: Annotated[str | None, tyro.conf.arg(metavar="otsu|adaptive|0..1")] = None
     """Where the saliency is cut into object and background; None: it stays soft, and a mask is cut at 0.5."""
+    grow: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 0
+    """Let the object of a mask, a cut-out and the like grow by so many pixels on all sides, at most 200; a negative
+    number lets it shrink."""
+    feather: Annotated[float, tyro.conf.arg(metavar="PIXELS")] = 0.0
+    """Soften the edge of a mask, a cut-out and the like by a Gaussian of this sigma, at most 100."""
+    ground: bool = False
+    """Select the ground in place of the object: its map or mask, the photo without its object, and so on."""
     refine: Refine = "none"
     """crf: average the maps of photo and mirror image and sharpen them by the dense CRF; better, and slower."""
     min_confidence: float = 0.0

@@ -24,6 +24,7 @@ from act2sal.predict.photo_bytes import photo_bytes
 from act2sal.predict.plan import Task, is_one_file, planned_with_videos
 from act2sal.predict.records import FilmRecord, FrameRecord, read_records, write_records
 from act2sal.predict.rendering import Record, Rendering
+from act2sal.predict.selection import Selection
 from act2sal.predict.thresholds import parse_threshold
 from act2sal.predict.video import VideoError, require_video, rewrite_video
 from act2sal.predict.watch import arrivals
@@ -46,6 +47,9 @@ def rendering_of(
     *,
     format: Format | None = None,
     threshold: str | None = None,
+    grow: int = 0,
+    feather: float = 0.0,
+    ground: bool = False,
     refine: Refine = "none",
     min_confidence: float = 0.0,
     rates: bool = False,
@@ -57,12 +61,15 @@ def rendering_of(
         out: its suffix is the format where none is given and it names one picture.
         format: of the files.
         threshold: "otsu", "adaptive" or a number (`thresholds.parse_threshold`).
+        grow: as of `Selection`.
+        feather: as of `Selection`.
+        ground: as of `Selection`.
         refine: what is done to a map before it is enlarged.
         min_confidence: in [0, 1].
         rates: whether confidences are wanted.
 
     Raises:
-        InputError: words that mean nothing, or a format that cannot hold a kind.
+        InputError: words that mean nothing, numbers out of range, or a format that cannot hold a kind.
     """
     if not 0 <= min_confidence <= 1:
         raise InputError(f"--min-confidence is in [0, 1], not {min_confidence}")
@@ -73,7 +80,9 @@ def rendering_of(
     return Rendering(
         kinds=parsed,
         format=format,
-        threshold=None if threshold is None else parse_threshold(threshold),
+        selection=Selection(
+            None if threshold is None else parse_threshold(threshold), grow, feather, ground=ground
+        ),
         refine=refine,
         min_confidence=min_confidence,
         rates=rates,

@@ -15,12 +15,12 @@ from act2sal.data.encoding import HOLDS_ALPHA, Format, read_profile
 from act2sal.data.images import ImageError, Opacity, read_photo
 from act2sal.errors import InputError
 from act2sal.predict import compositing
-from act2sal.predict.thresholds import Threshold, mask_of
+from act2sal.predict.selection import Selection
 
 KindName = Literal["map", "mask", "cutout", "overlay", "blur", "color", "image"]
 
-MASK_THRESHOLD = 0.5
-"""Where a mask is cut if nobody says where."""
+OBJECT = Selection()
+"""The object, soft as its map."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def rendered(
     kind: Kind,
     photo: NDArray[np.uint8],
     prob: NDArray[np.float32],
-    threshold: Threshold | None = None,
+    selection: Selection = OBJECT,
     *,
     opacity: Opacity | None = None,
     icc_profile: bytes | None = None,
@@ -113,9 +113,9 @@ def rendered(
         kind: what.
         photo: (H, W, 3) uint8 RGB.
         prob: its saliency, (H, W) float32 in [0, 1].
-        threshold: cuts the saliency into object and ground first; None: it stays soft, and a mask is cut at
-            `MASK_THRESHOLD`. A map is never cut.
-        opacity: of a photo with transparency: nothing is more opaque in a cut-out, or covers more of a background.
+        selection: what of it is shown.
+        opacity: of a photo with transparency: nothing is more opaque in a cut-out, or covers more of a background,
+            and what is wholly transparent is neither object nor ground.
         icc_profile: the photo's colour space, into which colours and backgrounds are brought; None: sRGB.
 
     Returns:
@@ -126,12 +126,10 @@ def rendered(
     """
     if photo.shape != (*prob.shape, 3):
         raise ValueError(f"a photo {photo.shape} and a map {prob.shape} do not belong together")
-    if kind.name == "map":
-        return np.round(prob * 255).astype(np.uint8)
-    if kind.name == "mask":
-        cut = MASK_THRESHOLD if threshold is None else threshold
-        return mask_of(prob, cut).astype(np.uint8) * np.uint8(255)
-    alpha = prob if threshold is None else mask_of(prob, threshold).astype(np.float32)
+    select = {"map": selection.levels_of, "mask": selection.mask_of}.get(kind.name, selection.alpha_of)
+    alpha = _seen(select(prob), opacity)
+    if kind.name in ("map", "mask"):
+        return np.round(alpha * 255).astype(np.uint8)
     if kind.name == "overlay":
         return compositing.overlay(photo, alpha, tint=_color_in(compositing.TINT, icc_profile))
     colours, cover = photo, None
@@ -141,6 +139,11 @@ def rendered(
         return compositing.cutout(colours, alpha, cover)
     background = _background(kind, photo, alpha, icc_profile)
     return compositing.on_background(colours, alpha, background, cover)
+
+
+def _seen(alpha: NDArray[np.float32], opacity: Opacity | None) -> NDArray[np.float32]:
+    """Without what is wholly transparent."""
+    return alpha if opacity is None else np.where(opacity.alpha == 0, np.float32(0), alpha)
 
 
 def _color_in(color: tuple[int, int, int], icc_profile: bytes | None) -> NDArray[np.uint8]:

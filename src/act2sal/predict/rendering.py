@@ -1,4 +1,4 @@
-"""How saliency is written: which kinds of output, in which format, cut where, and when not at all."""
+"""How saliency is written: which kinds of output, in which format, what of it, and when not at all."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from act2sal.data.encoding import NO_PROFILE, Format, Profile, encoded, read_profile
 from act2sal.data.images import ImageFile, Opacity
 from act2sal.data.origin import Origin, write_result
-from act2sal.predict.output_kinds import Kind, rendered, suffix_of
+from act2sal.predict.output_kinds import OBJECT, Kind, rendered, suffix_of
 from act2sal.predict.plan import Task
 from act2sal.predict.regions import THRESHOLD, Box, area_of, boxes_of
-from act2sal.predict.thresholds import Threshold
+from act2sal.predict.selection import Selection
 from act2sal.predict.upsampling import Refine, full_size
 
 
@@ -57,14 +57,14 @@ class Rendered(NamedTuple):
 class Rendering:
     """What is written of each photo.
 
-    kinds: of output; format: of the files; threshold: cuts the saliency, None: it stays soft; refine: what is done to
-    a map before it is enlarged; min_confidence: below it the saliency counts as empty; rates: whether the confidence
-    is wanted even so; seen: labels that the encoders behind the maps were trained with (`Origin.seen`).
+    kinds: of output; format: of the files; selection: what of the saliency; refine: what is done to a map before it
+    is enlarged; min_confidence: below it the saliency counts as empty; rates: whether the confidence is wanted even
+    so; seen: labels that the encoders behind the maps were trained with (`Origin.seen`).
     """
 
     kinds: tuple[Kind, ...] = (Kind("map"),)
     format: Format = "png"
-    threshold: Threshold | None = None
+    selection: Selection = OBJECT
     refine: Refine = "none"
     min_confidence: float = 0.0
     rates: bool = False
@@ -106,7 +106,7 @@ class Rendering:
         icc_profile: bytes | None,
     ) -> Iterator[NDArray[np.uint8]]:
         for kind in self.kinds:
-            yield rendered(kind, photo, prob, self.threshold, opacity=opacity, icc_profile=icc_profile)
+            yield rendered(kind, photo, prob, self.selection, opacity=opacity, icc_profile=icc_profile)
 
     def rendered_bytes(
         self,
