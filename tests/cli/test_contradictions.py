@@ -73,6 +73,7 @@ SITUATIONS: dict[str, dict[str, str]] = {
     "predict": {
         "--watch,": "--watch",
         "--kind map": "",
+        "a video": "--out x.mp4",
         "--method other": "--method rbd",
         "- (standard input)": "",
         "an --out": "--out x.png",

@@ -69,8 +69,9 @@ def test_bytes_are_those_of_the_files(suffix: str, format: Format, tmp_path: Pat
     for kind, content in zip(kinds, rendered.files, strict=True):
         assert content == (tmp_path / "out" / f"a.{kind.name}.{format}").read_bytes(), kind
     (record,) = job.records
-    assert record.as_json()["boxes"] == [list(box) for box in rendered.boxes] != []
-    assert (record.as_json()["area"], rendered.confidence) == (round(rendered.area, 4), 0.75)
+    assert record.facts == rendered.facts
+    assert rendered.facts.boxes
+    assert rendered.facts.confidence == 0.75
 
 
 @pytest.mark.parametrize("source", ["a.png", "a.gif"])

@@ -103,6 +103,7 @@ def predict_command(arguments: Sequence[str]) -> int:
         grow=options.grow,
         feather=options.feather,
         ground=options.ground,
+        crop=options.crop,
         refine=options.refine,
         min_confidence=options.min_confidence,
         rates=options.json is not None,

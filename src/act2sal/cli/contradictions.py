@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from act2sal.config import LabelConfig, Stage1Config, TrainConfig
@@ -259,16 +260,23 @@ def _piped(options: Any, given: frozenset[str]) -> bool:
     return tuple(options.inputs) == ("-",)
 
 
+def _of_video(options: Any, given: frozenset[str]) -> bool:
+    """Whether the names say that a video is read or written; what is in folders is found later."""
+    return is_one_video(options.out) or any(is_one_video(Path(name)) for name in options.inputs)
+
+
 PREDICT = (
     Contradiction(("overwrite",), "--skip-existing", lambda o, given: o.overwrite and o.skip_existing),
     Contradiction(
         ("overwrite",), "--watch, which implies --skip-existing", lambda o, g: o.overwrite and o.watch
     ),
     Contradiction(
-        ("threshold", "grow", "feather"),
+        ("threshold", "grow"),
         "--kind map, which is never cut",
-        lambda o, given: set(o.kind) == {"map"},
+        lambda o, given: set(o.kind) == {"map"} and o.crop is None,
     ),
+    Contradiction(("feather",), "--kind map, which is never cut", lambda o, given: set(o.kind) == {"map"}),
+    Contradiction(("crop",), "a video", _of_video),
     Contradiction(
         ("model", "backend", "device", "min-confidence"),
         "--method other than a2s",

@@ -128,6 +128,9 @@ class PredictOptions:
     """Soften the edge of a mask, a cut-out and the like by a Gaussian of this sigma, at most 100."""
     ground: bool = False
     """Select the ground in place of the object: its map or mask, the photo without its object, and so on."""
+    crop: Annotated[float | None, tyro.conf.arg(metavar="[MARGIN]")] = None
+    """Crop the results of photos and animations to the object at the threshold, with a margin on each side as a share
+    of its longer side, 0.05 where none is named; where nothing is found, all is kept, and a line says so."""
     refine: Refine = "none"
     """crf: average the maps of photo and mirror image and sharpen them by the dense CRF; better, and slower."""
     min_confidence: float = 0.0

@@ -8,6 +8,7 @@ import re
 import typing
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,11 +17,15 @@ import tyro
 from act2sal.cli.help import help_of, parser_of
 from act2sal.config import Stage1Config, Stage2Config
 from act2sal.errors import InputError, one_line
+from act2sal.predict.cropping import MARGIN
 
 Options = TypeVar("Options")
 
 _MISSING = re.compile(r"^│ {5}(\S.*?) +│$", re.MULTILINE)
 """What the parser lists as missing, in its frame; the texts below stand further in."""
+
+_ALONE = {"--crop": str(MARGIN)}
+"""Options that take a number or stand alone, and what they then mean."""
 
 MAY_BE_EMPTY = frozenset({"--ending"})
 """Options of which an empty value says something."""
@@ -62,11 +67,23 @@ def parsed(
     told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # of an encoding that has frames
     try:
         with redirect_stderr(told), redirect_stdout(told):
-            return tyro.cli(kind, args=inputs_first(arguments), prog=f"act2sal {command}", default=default)
+            return tyro.cli(
+                kind, args=inputs_first(with_values(arguments)), prog=f"act2sal {command}", default=default
+            )
     except SystemExit:
         told.seek(0)
         wrong = _wrong(told.read(), kind, arguments, command, default)
     raise InputError(f"{wrong}; act2sal {command} --help")
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """The words, with a value behind each option that can stand without one, such as --crop."""
+    words: list[str] = []
+    for word, following in pairwise([*arguments, ""]):
+        words.append(word)
+        if word in _ALONE and not _is_number(following):
+            words.append(_ALONE[word])
+    return words
 
 
 def inputs_first(arguments: Sequence[str]) -> list[str]:

@@ -14,7 +14,9 @@ from act2sal.data.images import resize_photo
 from act2sal.data.origin import UNKNOWN, all_seen
 from act2sal.errors import CheckpointError, InputError
 from act2sal.networks import model_files
-from act2sal.predict.compositing import cutout
+from act2sal.predict.cropping import crop_around, cropped, refuse_margin
+from act2sal.predict.output_kinds import Kind, rendered
+from act2sal.predict.selection import Selection
 from act2sal.predict.upsampling import full_size
 from act2sal.runtime.gpu import gpu_is_possible
 
@@ -161,19 +163,41 @@ class Detector:
         photo = resize_photo(rgb_of(image), (self.size, self.size))
         return float(self.network.rated(photo[None])[1][0])
 
-    def cutout(self, image: ImageInput) -> Image.Image:
+    def cutout(
+        self,
+        image: ImageInput,
+        *,
+        crop: float | None = None,
+        grow: int = 0,
+        feather: float = 0.0,
+        ground: bool = False,
+    ) -> Image.Image:
         """The picture as RGBA, its saliency as alpha, without the colours of its background at the edges.
 
         Where the picture is transparent itself, the result has the product of both.
 
+        Args:
+            image: the picture.
+            crop: margin around the object, as a share of its longer side, to which the result is cropped; None, and
+                where nothing is found: all of it.
+            grow: as of `Selection`.
+            feather: as of `Selection`.
+            ground: as of `Selection`.
+
         Raises:
             ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
+            InputError: a number out of range.
         """
+        selection = Selection(None, grow, feather, ground=ground)
+        if crop is not None:
+            refuse_margin(crop)
         photo, opacity = rgb_of(image), opacity_of(image)
         prob = self.batch([photo])[0]
-        if opacity is None:
-            return Image.fromarray(cutout(photo, prob))
-        return Image.fromarray(cutout(opacity.colours, prob, opacity.alpha))
+        if opacity is not None:  # what cannot be seen is not salient
+            prob[opacity.alpha == 0] = 0
+        pixels = rendered(Kind("cutout"), photo, prob, selection, opacity=opacity)
+        part = None if crop is None else crop_around(selection.object_of(prob), crop)
+        return Image.fromarray(np.ascontiguousarray(cropped(pixels, part)))
 
 
 def _file(model: Path | None, device: str, backend: Backend) -> Path:

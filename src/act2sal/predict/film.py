@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from act2sal.data.encoding import NO_PROFILE, encoded_animation, read_profile
 from act2sal.data.origin import Origin
 from act2sal.predict.animation import Animation
+from act2sal.predict.cropping import around_all, cropped
 from act2sal.predict.maps import Decoded, MapMaker
-from act2sal.predict.records import FrameRecord
-from act2sal.predict.regions import THRESHOLD, area_of, boxes_of
+from act2sal.predict.records import Facts, FrameRecord
+from act2sal.predict.regions import Box
 from act2sal.predict.rendering import Rendering
 from act2sal.predict.smoothing import Mapped, smoothed
 from act2sal.predict.video import Frame
@@ -23,13 +24,15 @@ class FrameWork:
     """What is done to the frames, one kind of output at a time (a `video.FramesFunction`).
 
     rendering: of one kind; smooth: frames on either side over which maps are averaged; on_frame: receives what is
-    known of each, None: nobody wants to know; icc_profile: colour space of the frames, None: sRGB.
+    known of each, None: nobody wants to know; on_crop: receives the part of each that holds its object, in the same
+    order, as frames have one size and are not cropped here; icc_profile: colour space of the frames, None: sRGB.
     """
 
     maker: MapMaker
     rendering: Rendering
     smooth: int = 0
     on_frame: Callable[[FrameRecord], None] | None = None
+    on_crop: Callable[[Box | None], None] | None = None
     icc_profile: bytes | None = None
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[NDArray[np.uint8]]:
@@ -40,8 +43,9 @@ class FrameWork:
                 if frame.opacity is not None:  # what cannot be seen is not salient
                     saliency[frame.opacity.alpha == 0] = 0
                 if self.on_frame is not None:
-                    area, boxes = area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD)
-                    self.on_frame(FrameRecord(frame.time, found.confidence, area, boxes))
+                    self.on_frame(FrameRecord(frame.time, Facts.of(saliency, found.confidence)))
+                if self.on_crop is not None:
+                    self.on_crop(self.rendering.crop_of(saliency))
                 (pixels,) = self.rendering.pictures(frame.pixels, saliency, frame.opacity, self.icc_profile)
                 yield pixels
 
@@ -50,8 +54,10 @@ class FrameWork:
         return Mapped(frame, found)
 
 
-def animation_bytes(animation: Animation, work: FrameWork) -> bytes:
-    """The file of what the work, of one kind of output, makes of an animation.
+def animation_bytes(animation: Animation, work: FrameWork) -> tuple[bytes, Box | None]:
+    """The file of what the work, of one kind of output, makes of an animation, and the part that it shows.
+
+    Where the results are cropped, it is the part that holds the object of every frame; None: all of the animation.
 
     Raises:
         ImageError: the animation cannot be read.
@@ -59,8 +65,11 @@ def animation_bytes(animation: Animation, work: FrameWork) -> bytes:
     """
     (kind,) = work.rendering.kinds
     profile = read_profile(animation.file) if kind.shows_photo else NO_PROFILE
-    return encoded_animation(
-        list(replace(work, icc_profile=profile.icc_profile)(animation.frames())),
+    parts: list[Box | None] = []
+    frames = list(replace(work, on_crop=parts.append, icc_profile=profile.icc_profile)(animation.frames()))
+    crop = around_all(parts)
+    content = encoded_animation(
+        [cropped(frame, crop) for frame in frames],
         work.rendering.format,
         durations=animation.durations,
         plays=animation.plays,
@@ -68,3 +77,4 @@ def animation_bytes(animation: Animation, work: FrameWork) -> bytes:
         exif=profile.exif,
         origin=Origin(kind.name, work.maker.seen),
     )
+    return content, crop

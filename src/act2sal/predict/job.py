@@ -22,8 +22,8 @@ from act2sal.predict.maps import MapMaker, MethodMaps, Outcome, done, maps_by
 from act2sal.predict.output_kinds import parse_kind, refuse_kinds
 from act2sal.predict.photo_bytes import photo_bytes
 from act2sal.predict.plan import Task, is_one_file, planned_with_videos
-from act2sal.predict.records import FilmRecord, FrameRecord, read_records, write_records
-from act2sal.predict.rendering import Record, Rendering
+from act2sal.predict.records import FilmRecord, FrameRecord, Record, read_records, write_records
+from act2sal.predict.rendering import Rendering
 from act2sal.predict.selection import Selection
 from act2sal.predict.thresholds import parse_threshold
 from act2sal.predict.video import VideoError, require_video, rewrite_video
@@ -38,6 +38,8 @@ MOST_SMOOTH = 15
 SAVE_EVERY = 30.0
 """Seconds after which the records so far are saved."""
 
+_NO_VIDEO = "--crop is for photos and animations"
+
 logger = logging.getLogger("act2sal")
 
 
@@ -50,6 +52,7 @@ def rendering_of(
     grow: int = 0,
     feather: float = 0.0,
     ground: bool = False,
+    crop: float | None = None,
     refine: Refine = "none",
     min_confidence: float = 0.0,
     rates: bool = False,
@@ -64,6 +67,7 @@ def rendering_of(
         grow: as of `Selection`.
         feather: as of `Selection`.
         ground: as of `Selection`.
+        crop: as of `Rendering`.
         refine: what is done to a map before it is enlarged.
         min_confidence: in [0, 1].
         rates: whether confidences are wanted.
@@ -83,6 +87,7 @@ def rendering_of(
         selection=Selection(
             None if threshold is None else parse_threshold(threshold), grow, feather, ground=ground
         ),
+        crop=crop,
         refine=refine,
         min_confidence=min_confidence,
         rates=rates,
@@ -156,6 +161,8 @@ class Job:
         tasks = self._plan(inputs)
         if self.smooth and not any(self._moves(task) for task in tasks):
             raise InputError("--smooth is for videos and animations, and there are none to do")
+        if self.rendering.crop is not None and (videos := [task for task in tasks if task.is_video]):
+            raise InputError(f"{_NO_VIDEO}, and {videos[0].photo.path} is a video")
         if self.format_named and tasks and all(task.is_video for task in tasks):
             raise InputError("--format is for pictures, and there are only videos to do")
         outcome = self._do(tasks)
@@ -208,11 +215,11 @@ class Job:
         """The result of a photo or an animation in one kind of output; it also becomes a record."""
         if self._animates and is_animation(content):
             frames: list[FrameRecord] = []
-            made = animation_bytes(Animation.open(content), self._frame_work(0, frames))
-            self.records.append(FilmRecord(task, frames))
+            made, crop = animation_bytes(Animation.open(content), self._frame_work(0, frames))
+            self._note(FilmRecord(task, frames, crop))
             return made
         rendered = photo_bytes(content, self.maker, self.rendering)
-        self.records.append(Record(task, rendered.confidence, rendered.area, rendered.boxes))
+        self._note(Record(task, rendered.facts))
         return rendered.files[0]
 
     def save(self) -> None:
@@ -223,6 +230,11 @@ class Job:
     def _note(self, record: Record | FilmRecord) -> None:
         """Keep a record; now and then all are saved, for the case that the process is killed."""
         self.records.append(record)
+        crop = record.facts.crop if isinstance(record, Record) else record.crop
+        if self.rendering.crop is not None and crop is None:
+            path = record.task.photo.path
+            named = "standard input" if path == Path(PIPE) else path
+            logger.warning("%s: nothing was found to crop to, so all of it is kept", named)
         if time.monotonic() - self._saved > SAVE_EVERY:
             self._saved = time.monotonic()
             with suppress(OSError):  # the last time will tell
@@ -265,6 +277,11 @@ class Job:
         """Do them one by one; without the package that reads them, one line names them all."""
         if not tasks:
             return
+        if self.rendering.crop is not None:  # they arrived in a folder that is watched
+            for task in tasks:
+                outcome.failures.append(f"{task.photo.path}: {_NO_VIDEO}")
+                logger.warning("%s", outcome.failures[-1])
+            return
         try:
             require_video()
         except MissingPackageError as error:
@@ -303,8 +320,9 @@ class Job:
             if target.exists() and self.skip_existing:
                 continue
             frames: list[FrameRecord] = []
-            write_result(target, animation_bytes(animation, self._frame_work(number, frames)))
-            record = replace(record, frames=frames)
+            content, crop = animation_bytes(animation, self._frame_work(number, frames))
+            write_result(target, content)
+            record = replace(record, frames=frames, crop=crop)
         return record
 
     def _film(self, task: Task) -> FilmRecord:

@@ -25,7 +25,8 @@ from act2sal.data.pixel_budget import MOST_PIXELS, naming_lack
 from act2sal.errors import InputError
 from act2sal.predict.detector import BATCH, NO_CONFIDENCE, Detector
 from act2sal.predict.plan import Task, planned
-from act2sal.predict.rendering import MAPS, Record, Rendering
+from act2sal.predict.records import Record
+from act2sal.predict.rendering import MAPS, Rendering
 from act2sal.runtime import cores, progress
 
 logger = logging.getLogger("act2sal")

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from act2sal.data.images import write_atomic
 from act2sal.errors import InputError
 from act2sal.predict.plan import Task
-from act2sal.predict.regions import Box
+from act2sal.predict.regions import THRESHOLD, Box, area_of, boxes_of
 
 
 class JsonRecord(Protocol):
@@ -20,41 +23,88 @@ class JsonRecord(Protocol):
 
 
 @dataclass(frozen=True)
-class FrameRecord:
-    """What is known of a frame: as `rendering.Record`; time: in seconds from the start, None where nothing tells."""
+class Facts:
+    """What is known of a photo or a frame, in its own pixels whatever part of it is written.
 
-    time: float | None
+    confidence: that it holds a salient object, None where that was not asked for; area: share of its pixels that are
+    salient; boxes: of the salient regions, the largest first; crop: the part that the results show, None: all of it.
+    """
+
     confidence: float | None
     area: float
     boxes: list[Box]
+    crop: Box | None = None
+
+    @classmethod
+    def of(cls, saliency: NDArray[np.float32], confidence: float | None, crop: Box | None = None) -> "Facts":
+        """Of a photo with this saliency, (H, W) float32 in [0, 1]."""
+        return cls(confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD), crop)
 
     def as_json(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """For a JSON file: boxes and crop as [left, top, width, height] in pixels."""
         return {
-            "time": None if self.time is None else round(self.time, 3),
             "confidence": None if self.confidence is None else round(self.confidence, 4),
             "area": round(self.area, 4),
             "boxes": [list(box) for box in self.boxes],
+            **_crop_as_json(self.crop),
         }
 
 
 @dataclass(frozen=True)
+class Record:
+    """What is known of a photo that was done."""
+
+    task: Task
+    facts: Facts
+
+    def as_json(self) -> dict[str, Any]:
+        """For a JSON file: the photo, the files of its results, the facts."""
+        return {
+            "photo": str(self.task.photo.path),
+            "files": [str(target) for target in self.task.targets],
+            **self.facts.as_json(),
+        }
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """What is known of a frame; time: in seconds from the start, None where nothing tells."""
+
+    time: float | None
+    facts: Facts
+
+    def as_json(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return {"time": None if self.time is None else round(self.time, 3), **self.facts.as_json()}
+
+
+@dataclass(frozen=True)
 class FilmRecord:
-    """What is known of a video or an animation that was done; frames: all of them, in their order."""
+    """What is known of a video or an animation that was done.
+
+    frames: all of them, in their order; crop: the part of all frames that the results show, None: all of it.
+    """
 
     task: Task
     frames: list[FrameRecord] = field(default_factory=list)
+    crop: Box | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For a JSON file: means of confidence and area over the frames, and the frames themselves."""
-        confidences = [frame.confidence for frame in self.frames if frame.confidence is not None]
+        facts = [frame.facts for frame in self.frames]
+        confidences = [one.confidence for one in facts if one.confidence is not None]
         return {
             "video" if self.task.is_video else "photo": str(self.task.photo.path),
             "files": [str(target) for target in self.task.targets],
             "confidence": round(_mean(confidences), 4) if confidences else None,
-            "area": round(_mean([frame.area for frame in self.frames]), 4),
+            "area": round(_mean([one.area for one in facts]), 4),
+            **_crop_as_json(self.crop),
             "frames": [frame.as_json() for frame in self.frames],
         }
+
+
+def _crop_as_json(crop: Box | None) -> dict[str, Any]:
+    return {} if crop is None else {"crop": list(crop)}
 
 
 def _mean(values: Sequence[float]) -> float:

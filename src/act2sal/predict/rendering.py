@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,65 +10,52 @@ from numpy.typing import NDArray
 from act2sal.data.encoding import NO_PROFILE, Format, Profile, encoded, read_profile
 from act2sal.data.images import ImageFile, Opacity
 from act2sal.data.origin import Origin, write_result
+from act2sal.predict.cropping import crop_around, cropped, refuse_margin
 from act2sal.predict.output_kinds import OBJECT, Kind, rendered, suffix_of
 from act2sal.predict.plan import Task
-from act2sal.predict.regions import THRESHOLD, Box, area_of, boxes_of
+from act2sal.predict.records import Facts, Record
+from act2sal.predict.regions import Box
 from act2sal.predict.selection import Selection
 from act2sal.predict.upsampling import Refine, full_size
 
 
-@dataclass(frozen=True)
-class Record:
-    """What is known of a photo that was done.
-
-    confidence: that it holds a salient object, None where that was not asked for; area: share of its pixels that are
-    salient; boxes: of the salient regions, the largest first.
-    """
-
-    task: Task
-    confidence: float | None
-    area: float
-    boxes: list[Box]
-
-    def as_json(self) -> dict[str, Any]:
-        """For a JSON file: photo, files, confidence, area, boxes as [left, top, width, height] in pixels."""
-        return {
-            "photo": str(self.task.photo.path),
-            "files": [str(target) for target in self.task.targets],
-            "confidence": None if self.confidence is None else round(self.confidence, 4),
-            "area": round(self.area, 4),
-            "boxes": [list(box) for box in self.boxes],
-        }
-
-
 class Rendered(NamedTuple):
-    """The results of one photo.
-
-    files: content of the file of each kind; confidence, area, boxes: as of `Record`.
-    """
+    """The results of one photo: the content of the file of each kind, and what is known of the photo."""
 
     files: list[bytes]
-    confidence: float | None
-    area: float
-    boxes: list[Box]
+    facts: Facts
 
 
 @dataclass(frozen=True)
 class Rendering:
     """What is written of each photo.
 
-    kinds: of output; format: of the files; selection: what of the saliency; refine: what is done to a map before it
-    is enlarged; min_confidence: below it the saliency counts as empty; rates: whether the confidence is wanted even
-    so; seen: labels that the encoders behind the maps were trained with (`Origin.seen`).
+    Args:
+        kinds: of output.
+        format: of the files.
+        selection: what of the saliency.
+        crop: margin that is kept around the object (`cropping.crop_around`); None: the whole photo.
+        refine: what is done to a map before it is enlarged.
+        min_confidence: below it the saliency counts as empty.
+        rates: whether the confidence is wanted even so.
+        seen: labels that the encoders behind the maps were trained with (`Origin.seen`).
+
+    Raises:
+        InputError: a margin that is none.
     """
 
     kinds: tuple[Kind, ...] = (Kind("map"),)
     format: Format = "png"
     selection: Selection = OBJECT
+    crop: float | None = None
     refine: Refine = "none"
     min_confidence: float = 0.0
     rates: bool = False
     seen: str = ""
+
+    def __post_init__(self) -> None:
+        if self.crop is not None:
+            refuse_margin(self.crop)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -87,6 +74,10 @@ class Rendering:
         if confidence is not None and confidence < self.min_confidence:
             return np.zeros(photo.shape[:2], np.float32)
         return full_size(prob, photo, self.refine)
+
+    def crop_of(self, saliency: NDArray[np.float32]) -> Box | None:
+        """The part of a photo that its results show; None: all of it, as nobody asked or nothing was found."""
+        return None if self.crop is None else crop_around(self.selection.object_of(saliency), self.crop)
 
     def pictures(
         self,
@@ -132,14 +123,16 @@ class Rendering:
         saliency = self.saliency(photo, prob, confidence)
         if opacity is not None:
             saliency[opacity.alpha == 0] = 0
+        facts = Facts.of(saliency, confidence, self.crop_of(saliency))
         files = []
         for kind, pixels in zip(
             self.kinds, self._pictures(photo, saliency, opacity, profile.icc_profile), strict=True
         ):
             icc, exif = profile if kind.shows_photo else NO_PROFILE
             origin = Origin(kind.name, self.seen)
-            files.append(encoded(pixels, self.format, icc_profile=icc, exif=exif, origin=origin))
-        return Rendered(files, confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD))
+            shown = cropped(pixels, facts.crop)
+            files.append(encoded(shown, self.format, icc_profile=icc, exif=exif, origin=origin))
+        return Rendered(files, facts)
 
     def profile_of(self, file: ImageFile) -> Profile:
         """Colour profile and EXIF of a photo, if a kind shows it."""
@@ -163,7 +156,7 @@ class Rendering:
         rendered = self.rendered_bytes(photo, prob, confidence, opacity=opacity, profile=profile)
         for target, content in zip(task.targets, rendered.files, strict=True):
             write_result(target, content)
-        return Record(task, rendered.confidence, rendered.area, rendered.boxes)
+        return Record(task, rendered.facts)
 
 
 MAPS = Rendering()
