@@ -18,8 +18,13 @@ from act2sal.data.images import write_atomic
 from act2sal.data.photo_files import find_photos
 from act2sal.evaluation import evaluate
 from act2sal.runs.training_state import LogRow
+from act2sal.runtime.fabric import make_fabric
 from act2sal.runtime.hardware import hardware
-from act2sal.training.labelling import Labelling, make_fabric, photo_bank
+from act2sal.training.epochs import Trainer
+from act2sal.training.photos import photo_bank
+from act2sal.training.stage1.label_writing import write_all_labels
+from act2sal.training.stage1.rounds import fit_stage1
+from act2sal.training.stage1.stage import Stage1
 
 WAYS: tuple[tuple[Precision, StoredPrecision, Mirrored], ...] = (
     ("float32", "float16", "features"),
@@ -85,10 +90,11 @@ def measured(photos: Path, masks: Path, config: TrainConfig) -> dict[str, float]
         work = Path(folder)
         bank = photo_bank(find_photos(photos, config.limit), work, config, None, quiet=True)
         fabric = make_fabric(config)
-        labelling = Labelling(bank, work / "features", work, work, config, fabric, log, quiet=True)
-        fitted = labelling.fit()
+        trainer = Trainer(fabric, config.seed, log, quiet=True)
+        stage = Stage1(bank, work / "features", work, work, config, trainer)
+        fitted = fit_stage1(stage)
         stored = sum(path.stat().st_size for path in (work / "features").rglob("*") if path.is_file())
-        labelling.write(fitted, work / "labels", phase="labels", resume=False)
+        write_all_labels(fitted, work / "labels", stage, phase="labels", resume=False)
         scores = evaluate(work / "labels", masks, quiet=True)
     return {
         "f_adaptive": round(scores.f_adaptive, 4),

@@ -31,7 +31,7 @@ from act2sal.networks.encoders import build_encoder
 from act2sal.runtime.allocator import keep_freed_memory
 from act2sal.runtime.cpu_gradients import with_fast_gradients
 from act2sal.runtime.hardware import hardware
-from act2sal.training.stage2 import make_optimizer
+from act2sal.training.stage2.optimizer import make_optimizer
 
 SIZE, BATCH = 320, 8
 STRIDED = ((96, 160), (144, 80), (192, 40), (576, 20))

@@ -47,12 +47,19 @@ from act2sal.data.photo_bank import PhotoBank, build_photo_bank
 from act2sal.data.photo_files import find_photos
 from act2sal.evaluation import evaluate
 from act2sal.networks.encoders import Encoder, build_encoder, freeze
-from act2sal.runs.training_state import LogRow, TrainingState, learning_rate
+from act2sal.runs.training_state import LogRow, TrainingState
 from act2sal.runtime.allocator import keep_freed_memory
+from act2sal.runtime.fabric import make_fabric
 from act2sal.runtime.hardware import hardware
-from act2sal.training.labelling import Fitted, Labelling, initial_encoder, make_fabric, photo_bank
-from act2sal.training.stage1 import FrozenFeatures, LiveFeatures, activation_network, fit
-from act2sal.training.stage1.fit import enlarged
+from act2sal.training.assembly import initial_encoder
+from act2sal.training.epochs import Trainer
+from act2sal.training.photos import photo_bank
+from act2sal.training.schedules import learning_rate
+from act2sal.training.stage1.features import FrozenFeatures, LiveFeatures
+from act2sal.training.stage1.fit import activation_network, enlarged, fit
+from act2sal.training.stage1.label_writing import write_all_labels
+from act2sal.training.stage1.rounds import fit_stage1
+from act2sal.training.stage1.stage import Fitted, Stage1
 
 SIDES: dict[str, Precision] = {"plain": "float32", "ours": "auto", "ours in float32": "float32"}
 """And the arithmetic of each."""
@@ -354,13 +361,12 @@ def labelled(photos: Path, masks: Path, config: TrainConfig, *, plain: bool) -> 
             np.linspace(0, len(found) - 1, min(config.limit or len(found), len(found))).round().astype(int)
         )
         bank = photo_bank([found[index] for index in spread], work, config, None, quiet=True)
-        labelling = Labelling(
-            bank, work / "features", work, work, config, make_fabric(config), _ignored, True
-        )
+        trainer = Trainer(make_fabric(config), config.seed, _ignored, quiet=True)
+        stage = Stage1(bank, work / "features", work, work, config, trainer)
         start = time.perf_counter()
-        fitted = plain_fit(bank, config) if plain else labelling.fit()
+        fitted = plain_fit(bank, config) if plain else fit_stage1(stage)
         middle = time.perf_counter()
-        labelling.write(fitted, work / "labels", phase="labels", resume=False)
+        write_all_labels(fitted, work / "labels", stage, phase="labels", resume=False)
         end = time.perf_counter()
         scores = evaluate(work / "labels", masks, quiet=True)
     return {

@@ -45,8 +45,10 @@ from act2sal.runs.training_state import LogRow, TrainingState
 from act2sal.runtime.allocator import keep_freed_memory
 from act2sal.runtime.cpu_gradients import with_fast_gradients
 from act2sal.runtime.hardware import hardware
-from act2sal.training.labelling import read_label
-from act2sal.training.stage2 import Stage2, make_optimizer
+from act2sal.training.epochs import Trainer
+from act2sal.training.photos import read_label
+from act2sal.training.stage2.fit import Stage2
+from act2sal.training.stage2.optimizer import make_optimizer
 
 SIDES: dict[str, Precision] = {"plain": "float32", "ours": "auto", "ours in float32": "float32"}
 """And the arithmetic of each."""
@@ -264,10 +266,11 @@ def ours_epochs(
         )
         once = (time.perf_counter() - start) / len(bank)
         fabric = cpu_fabric(SIDES[options.side])
-        stage = Stage2(bank, work / "labels", config, LabelConfig(), fabric, options.seed)
         rows: list[LogRow] = []
+        trainer = Trainer(fabric, options.seed, rows.append, quiet=True)
+        stage = Stage2(bank, work / "labels", config, LabelConfig(), trainer)
         state = TrainingState(work / "stage2.pt")
-        stage.fit(detector, state, rows.append, on_epoch=_nothing, quiet=True)
+        stage.fit(detector, state, on_epoch=_nothing)
     return {"once": once, "step": float(rows[1]["seconds"]) / len(bank)}
 
 

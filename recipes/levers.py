@@ -36,10 +36,14 @@ from act2sal.data.photo_files import find_photos
 from act2sal.evaluation import Tally
 from act2sal.predict.detector import Detector
 from act2sal.runs.training_state import LogRow
+from act2sal.runtime.fabric import make_fabric
 from act2sal.runtime.hardware import hardware
-from act2sal.training.labelling import Labelling, make_fabric, photo_bank
+from act2sal.training.epochs import Trainer
+from act2sal.training.photos import photo_bank
 from act2sal.training.pipeline import train
-from act2sal.training.stage1 import cue_logits
+from act2sal.training.stage1.cues import cue_logits
+from act2sal.training.stage1.rounds import fit_stage1
+from act2sal.training.stage1.stage import Stage1
 
 EVERY = 5
 """One of so many photos is set aside."""
@@ -245,8 +249,8 @@ def first_fit(name: str, options: argparse.Namespace) -> Tally:
         found = find_photos(images(options), options.limit)
         bank = photo_bank(found, folder, config, config.size, quiet=True)
         rows: list[LogRow] = []
-        labelling = Labelling(bank, folder / "features", folder, folder, config, fabric, rows.append, True)
-        fitted = labelling.fit()
+        trainer = Trainer(fabric, config.seed, rows.append, quiet=True)
+        fitted = fit_stage1(Stage1(bank, folder / "features", folder, folder, config, trainer))
         cues = cue_logits(
             fitted.network, fitted.features, config.stage1, folder / "cues.npy", fabric=fabric, quiet=True
         )

@@ -25,7 +25,7 @@ from act2sal.runs.training_state import LogRow
 from act2sal.runtime.hardware import hardware
 from act2sal.runtime.peak_memory import MEMORY
 from act2sal.runtime.stopwatch import SECONDS
-from act2sal.training.pipeline import read_supervision
+from act2sal.training.about import read_supervision
 from act2sal.version import __version__
 
 FOLDER = Path(__file__).resolve().parent

@@ -12,7 +12,8 @@ from act2sal.predict.maps import Detector, predict
 from act2sal.runs.report import write_report
 from act2sal.runs.run_directory import RunDirectory
 from act2sal.scenes import write_demo_photos, write_scenes
-from act2sal.training.pipeline import read_supervision, train
+from act2sal.training.about import read_supervision
+from act2sal.training.pipeline import train
 
 TRAINING_SCENES, TEST_SCENES = 64, 24
 

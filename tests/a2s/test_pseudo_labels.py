@@ -20,7 +20,7 @@ from act2sal.a2s.pseudo_labels import (
     refine_prob,
     write_labels,
 )
-from act2sal.config import PRESETS, LabelConfig, Soft, Threshold
+from act2sal.config import PRESETS, LabelConfig, LabelThreshold, Soft
 
 DEFAULTS = LabelConfig()
 SIZE = (48, 64)
@@ -105,7 +105,7 @@ def test_the_paper_cuts_at_the_boundary_and_the_published_code_at_half_of_the_ra
 
 
 @pytest.mark.parametrize("threshold", ["mean", "median", "otsu"])
-def test_thresholds_of_table_i_are_those_of_the_activation_map(threshold: Threshold):
+def test_thresholds_of_table_i_are_those_of_the_activation_map(threshold: LabelThreshold):
     """Adding to M or doubling it, which the sigmoid would bend, changes no pixel."""
     rng = np.random.default_rng(3)
     activation = rng.gamma(2, 2, (9, 12)).astype(np.float32)
@@ -130,7 +130,7 @@ def test_soft_says_which_maps_are_thresholded(soft: Soft, hard: tuple[bool, bool
 
 
 @pytest.mark.parametrize("threshold", ["half", "otsu", "mean", "median"])
-def test_a_constant_map_has_no_foreground(threshold: Threshold):
+def test_a_constant_map_has_no_foreground(threshold: LabelThreshold):
     photo, _ = red_square()
     label = label_from_logits(photo, np.full((6, 8), 2.5, np.float32), replace(DEFAULTS, threshold=threshold))
     assert not label.any()

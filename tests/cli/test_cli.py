@@ -19,7 +19,7 @@ from act2sal.cli import COMMANDS, main
 from act2sal.config import PRESETS, TrainConfig, load_toml, to_toml
 from act2sal.data.images import read_photo, write_gray_png
 from act2sal.training import labelling, pipeline
-from act2sal.training.labelling import PhotosUsed
+from act2sal.training.photos import PhotosUsed
 from act2sal.version import __version__
 from tiny import files_of, tiny_arguments, tiny_config
 

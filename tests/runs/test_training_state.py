@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from act2sal.errors import InputError
-from act2sal.runs.training_state import (
-    TrainingState,
-    batches,
-    epoch_generator,
-    flip_flags,
-    learning_rate,
-    one_cycle,
-)
+from act2sal.runs.training_state import TrainingState
+from act2sal.training.sampling import batches, epoch_generator, flip_flags
+from act2sal.training.schedules import learning_rate, one_cycle
 
 
 @given(count=st.integers(1, 60), size=st.integers(2, 12), seed=st.integers(0, 99))

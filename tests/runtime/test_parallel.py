@@ -24,12 +24,14 @@ from act2sal.data.label_bank import LabelBank
 from act2sal.errors import InputError, LostProcessError
 from act2sal.networks.checkpoint import load_detector
 from act2sal.runs.run_directory import RunError
-from act2sal.runs.training_state import batches, epoch_generator, flip_flags
 from act2sal.runtime import launching, parallel
 from act2sal.scenes import write_scenes
-from act2sal.training import stage2
+from act2sal.training import epochs
 from act2sal.training.pipeline import train
+from act2sal.training.sampling import batches, epoch_generator, flip_flags
+from act2sal.training.stage1 import fit as first_fit
 from act2sal.training.stage1 import self_training
+from act2sal.training.stage2 import batches as batches_of_stage2
 from parallel_work import (
     PROCESSES,
     fail_in_the_second,
@@ -98,10 +100,10 @@ def step_as_two(monkeypatch: pytest.MonkeyPatch, ranks: list[int]) -> None:
         halves = [flip_flags(-(-count // PROCESSES), generator) for generator in drawn.both]
         return torch.cat(halves)[:count]
 
-    first_fit = sys.modules["act2sal.training.stage1.fit"]  # the package has a function of this name
-    for module in (first_fit, self_training, stage2):
+    for module in (epochs, batches_of_stage2):
         monkeypatch.setattr(module, "own_generator", generators)
-        monkeypatch.setattr(module, "own_batches", joined_batches)
+    monkeypatch.setattr(epochs, "own_batches", joined_batches)
+    for module in (first_fit, self_training, batches_of_stage2):
         monkeypatch.setattr(module, "flip_flags", joined_flags)
 
 

@@ -13,8 +13,8 @@ from act2sal.config import Precision
 from act2sal.networks.checkpoint import load_detector
 from act2sal.networks.encoders import freeze
 from act2sal.runtime import precision
+from act2sal.runtime.fabric import lone_fabric, make_fabric
 from act2sal.runtime.precision import fabric_precision
-from act2sal.training.labelling import lone_fabric, make_fabric
 from act2sal.training.pipeline import train
 from act2sal.training.stage1.features import FrozenFeatures
 from tiny import cpu, files_of, random_squares, tiny_config, tiny_encoder

@@ -1,6 +1,5 @@
 """Reading ahead and writing late: the order, the errors, the thread's end; nothing waits for the device."""
 
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,17 +16,21 @@ from act2sal.a2s.detector import DetectorNetwork
 from act2sal.config import LabelConfig, Mirrored, Stage2Config, StoredPrecision
 from act2sal.data.label_bank import LabelBank
 from act2sal.networks.encoders import freeze
-from act2sal.runs.training_state import epoch_generator
-from act2sal.runtime.gradient_step import gradient_step
 from act2sal.runtime.prefetch import LateWrites, pinned, prefetched
 from act2sal.runtime.stopwatch import Stopwatch
-from act2sal.training.stage1 import FrozenFeatures, LiveFeatures, activation_network, self_training
+from act2sal.training.epochs import Trainer
+from act2sal.training.sampling import epoch_generator
+from act2sal.training.stage1 import fit as stage1_fit
+from act2sal.training.stage1.features import FrozenFeatures, LiveFeatures
+from act2sal.training.stage1.fit import activation_network
+from act2sal.training.stage1.self_training import LabelFit
 from act2sal.training.stage1.views import ResizedPhotos, views
-from act2sal.training.stage2 import Stage2, make_optimizer
-from tiny import SIZE, cpu, random_squares, tiny_config, tiny_encoder
+from act2sal.training.stage2.batches import Batches
+from act2sal.training.stage2.fit import Stage2
+from act2sal.training.stage2.optimizer import make_optimizer
+from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 CPU = torch.device("cpu")
-stage1_fit = sys.modules["act2sal.training.stage1.fit"]  # the package has a function of this name
 
 
 def test_all_items_come_in_their_order() -> None:
@@ -130,22 +133,21 @@ def test_no_step_waits_for_the_device(optimizer: str, crop: float, tmp_path: Pat
         second_sizes=(32,),
     )
     photos = random_squares(4)
-    bank = LabelBank.create(tmp_path, [photo[..., 0] for photo in photos], count=4, size=SIZE)
-    stage = Stage2(photos, tmp_path, options, LabelConfig(), cpu(), 0)
+    LabelBank.create(tmp_path, [photo[..., 0] for photo in photos], count=4, size=SIZE)
+    stage = Stage2(photos, tmp_path, options, LabelConfig(), Trainer(cpu(), 0, Rows(), quiet=True))
     detector = DetectorNetwork(tiny_encoder(), channels=8, finest_stride=4).train()
-    network, steps = stage.fabric.setup(detector, make_optimizer(detector, options))
-    late = LateWrites(bank.write)
-    (drawn,) = stage._drawn(bank, [[2, 0, 1, 3]], epoch_generator(0, 0))
+    network, steps = cpu().setup(detector, make_optimizer(detector, options))
+    fit = stage.detector_fit(detector, network, steps)
+    fit.begin(0)
+    (drawn,) = fit.batches([[2, 0, 1, 3]], 1, epoch_generator(0, 0))
     with NoWaiting():
-        batch = stage._batch(drawn)
-        loss, logits = stage._step(network, steps, batch, epoch=1)
-        change = stage._rectify(late, batch, logits, 0)
-    late.flush()
+        loss, change = fit.step(drawn, 1, epoch_generator(0, 0))
+    fit.end_pass()
     assert float(loss) > 0
     assert float(change) > 0
-    bank.finish()
-    bank.commit()
-    assert not torch.equal(bank.read([0])[0, 0], torch.from_numpy(photos[0][..., 0]))
+    fit.bank.finish()
+    fit.bank.commit()
+    assert not torch.equal(fit.bank.read([0])[0, 0], torch.from_numpy(photos[0][..., 0]))
 
 
 @pytest.mark.parametrize("mirror", ["features", "photos"])
@@ -167,7 +169,7 @@ def test_no_step_of_stage_1_waits_for_the_device(mirror: Mirrored, tmp_path: Pat
     with NoWaiting():
         activations = trained(seen, Stopwatch())
         loss = stage1_fit._loss(activations, seen.colours, options, 0, epoch_generator(0, 0))
-        loss = gradient_step(loss, steps, cpu(), Stopwatch())
+        loss = Trainer(cpu(), 0, Rows()).descend(loss, steps)
     assert float(loss) > 0
 
 
@@ -179,10 +181,11 @@ def test_no_step_of_self_training_waits_for_the_device(tmp_path: Path) -> None:
     module, steps = cpu().setup(network, torch.optim.AdamW(network.parameters(), fused=True))
     labels = np.zeros((4, SIZE // 4, SIZE // 4), np.uint8)
     labels[:, 2:5, 2:5] = 255
-    cut = self_training._fetched(features, labels, [[2, 0, 3]], epoch_generator(0, 0), CPU)
-    ((batch, target),) = cut
+    options = replace(options, round_trim=0.25)
+    fit = LabelFit(module, steps, features, labels, options, Trainer(cpu(), 0, Rows()), round_number=1)
+    (batch,) = fit.batches([[2, 0, 3]], 0, epoch_generator(0, 0))
     with NoWaiting():
-        loss = self_training._step(module, features, batch, target, 0.25, steps, cpu(), Stopwatch())
+        (loss,) = fit.step(batch, 1, epoch_generator(0, 0))
     assert float(loss) > 0
 
 
@@ -211,9 +214,9 @@ def test_the_check_sees_what_threads_would_share() -> None:
 def test_what_stage_2_reads_ahead_starts_no_threads_of_pytorch(crop: float, tmp_path: Path) -> None:
     options, photos = replace(tiny_config().stage2, crop=crop, jitter=0.3), random_squares(4)
     bank = LabelBank.create(tmp_path, [photo[..., 0] for photo in photos], count=4, size=SIZE)
-    stage = Stage2(photos, tmp_path, options, LabelConfig(), cpu(), 0)
+    batches = Batches(photos, options, CPU, 0)
     with NoThreads():
-        drawn = list(stage._drawn(bank, [[2, 0], [1, 3]], epoch_generator(0, 0)))
+        drawn = list(batches.drawn(bank, [[2, 0], [1, 3]], epoch_generator(0, 0)))
     assert [one.photos.shape for one in drawn] == [(2, 3, SIZE, SIZE)] * 2
 
 
@@ -226,9 +229,12 @@ def test_what_stage_1_reads_ahead_starts_no_threads_of_pytorch(
     frozen.keep(tmp_path, 10**9, mirrored=True, quiet=True)
     live = LiveFeatures(encoder, photos, CPU, mirror="photos")
     labels, cut = np.zeros((4, 40, 40), np.uint8), [[2, 0, 3]]
+    module, options, trainer = torch.nn.Conv2d(1, 1, 1), tiny_config().stage1, Trainer(cpu(), 0, Rows())
+    steps = torch.optim.SGD(module.parameters())
     with NoThreads():
         for features in (frozen, live):
-            assert list(self_training._fetched(features, labels, cut, epoch_generator(0, 0), CPU))
+            fit = LabelFit(module, steps, features, labels, options, trainer, round_number=1)
+            assert list(fit.batches(cut, 0, epoch_generator(0, 0)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

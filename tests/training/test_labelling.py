@@ -19,9 +19,11 @@ from act2sal.errors import CheckpointError
 from act2sal.networks.checkpoint import load_stage1
 from act2sal.networks.encoders import EncoderError
 from act2sal.runs.training_state import TrainingState
-from act2sal.training import labelling
-from act2sal.training.labelling import initial_encoder, label, read_label
+from act2sal.training.assembly import initial_encoder
+from act2sal.training.labelling import label
+from act2sal.training.photos import read_label
 from act2sal.training.pipeline import train
+from act2sal.training.stage1 import label_writing
 from tiny import files_of, tiny_config
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -125,7 +127,7 @@ class Interrupted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.saved = 0
-        save, write = TrainingState.save, labelling.write_labels
+        save, write = TrainingState.save, label_writing.write_labels
 
         def counted(state: TrainingState, *arguments: Any) -> None:
             self.saved += 1
@@ -142,7 +144,7 @@ class Interrupted:
 
     def label(self, photos: Path, out: Path, config: TrainConfig) -> None:
         with self.monkeypatch.context() as patched:
-            patched.setattr(labelling, "write_labels", self.broken)
+            patched.setattr(label_writing, "write_labels", self.broken)
             with pytest.raises(KeyboardInterrupt):
                 label(photos, out, config, quiet=True)
 
@@ -197,13 +199,13 @@ def test_a_photo_that_vanishes_on_the_way_is_named(
 ) -> None:
     photos = tmp_path / "photos"
     shutil.copytree(scenes / "photos", photos)
-    write = labelling.write_labels
+    write = label_writing.write_labels
 
     def vanishing(*arguments: Any, **options: Any) -> Any:
         (photos / "scene0003.jpg").unlink()
         return write(*arguments, **options)
 
-    monkeypatch.setattr(labelling, "write_labels", vanishing)
+    monkeypatch.setattr(label_writing, "write_labels", vanishing)
     with pytest.raises(ImageError, match=r"scene0003\.jpg: vanished or changed while it was in use"):
         label(photos, tmp_path / "labels", TrainConfig(device="cpu"), run=trained, quiet=True)
 

@@ -20,13 +20,15 @@ from act2sal.a2s.separation_loss import stage1_loss
 from act2sal.config import LabelConfig, Stage1Config, TrainConfig
 from act2sal.data.label_bank import LabelBank
 from act2sal.runs.training_state import TrainingState
-from act2sal.training import labelling, stage2
-from act2sal.training.pipeline import _fresh_detector
-from act2sal.training.stage1 import PhotoSizeCues, activation_network, fit
-from act2sal.training.stage1.cues import signed_logits
-from act2sal.training.stage1.fit import _loss
-from act2sal.training.stage2 import Stage2
-from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_detector, tiny_encoder
+from act2sal.training import labelling
+from act2sal.training.assembly import initial_detector
+from act2sal.training.epochs import Trainer
+from act2sal.training.stage1 import label_writing
+from act2sal.training.stage1.cues import PhotoSizeCues, signed_logits
+from act2sal.training.stage1.fit import _loss, activation_network, fit
+from act2sal.training.stage2 import rectifying
+from act2sal.training.stage2.fit import Stage2
+from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_detector
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -78,7 +80,7 @@ def test_the_labels_come_from_the_cues_that_were_asked_for(
         kinds.append(isinstance(arguments[2], PhotoSizeCues))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(labelling, "write_labels", note)
+    monkeypatch.setattr(label_writing, "write_labels", note)
     config = tiny_config(stage1={"epochs": 1, "rounds": 0, "cues_at_photo_size": at_photo_size})
     with pytest.raises(KeyboardInterrupt):
         labelling.label(scenes / "photos", tmp_path / "labels", config, quiet=True)
@@ -97,7 +99,7 @@ def test_the_sign_is_that_of_the_rule(rule: SignRule, sign: int) -> None:
 
 @pytest.mark.parametrize("attention", [False, True])
 def test_a_training_builds_the_detector_with_or_without_attention(attention: bool) -> None:
-    detector = _fresh_detector(tiny_encoder(), tiny_config(stage2={"attention": attention}))
+    detector = initial_detector(tiny_config(stage2={"attention": attention}))
     assert [len(module.attention) for module in (detector.local, detector.regional)] == [2 * attention] * 2
     assert all(parameter.requires_grad for parameter in detector.parameters())
 
@@ -109,12 +111,12 @@ def test_hma_refines_with_the_options_of_the_labels(tmp_path: Path, monkeypatch:
         seen.append(config)
         return refine_prob(photo, prob, config)
 
-    monkeypatch.setattr(stage2, "refine_prob", note)
+    monkeypatch.setattr(rectifying, "refine_prob", note)
     LabelBank.create(tmp_path / "bank", np.zeros((2, SIZE, SIZE), np.uint8), count=2, size=SIZE)
     config = replace(tiny_config().stage2, epochs=1, rectify_warmup=0, rectifier="hma")
-    stage = Stage2(photos, tmp_path / "bank", config, labels, cpu(), 0)
+    stage = Stage2(photos, tmp_path / "bank", config, labels, Trainer(cpu(), 0, Rows(), quiet=True))
     state = TrainingState(tmp_path / "state.pt")
-    stage.fit(tiny_detector(), state, Rows(), on_epoch=lambda bank: None, quiet=True)
+    stage.fit(tiny_detector(), state, on_epoch=lambda bank: None)
     assert seen == [labels, labels]
 
 
@@ -156,7 +158,7 @@ def test_stage_1_lowers_its_rate_at_the_milestones(tmp_path: Path, monkeypatch: 
     config = replace(tiny_config().stage1, epochs=5, batch_size=8, lr=0.5, milestones=(2, 4))
     network = activation_network(features, config, seed=0)
     state = TrainingState(tmp_path / "state.pt")
-    fit(network, features, config, seed=0, fabric=cpu(), state=state, log=Rows(), quiet=True)
+    fit(network, features, config, Trainer(cpu(), 0, Rows(), quiet=True), state)
     assert steps.rates == [pytest.approx([rate]) for rate in (0.5, 0.5, 0.05, 0.05, 0.005)]
 
 
@@ -168,9 +170,11 @@ def test_stage_2_lowers_its_rates_at_the_milestones_and_trains_the_encoder(
     LabelBank.create(tmp_path / "bank", np.zeros((2, SIZE, SIZE), np.uint8), count=2, size=SIZE)
     options = {"optimizer": "sgd", "lr": 0.02, "milestones": (2, 4), "encoder_lr_factor": 0.5, "epochs": 5}
     config = replace(tiny_config().stage2, rectifier="none", frozen_epochs=0, **options)
-    stage = Stage2(random_squares(2), tmp_path / "bank", config, LabelConfig(), cpu(), 0)
+    stage = Stage2(
+        random_squares(2), tmp_path / "bank", config, LabelConfig(), Trainer(cpu(), 0, Rows(), quiet=True)
+    )
     state = TrainingState(tmp_path / "state.pt")
-    stage.fit(detector, state, Rows(), on_epoch=lambda bank: None, quiet=True)
+    stage.fit(detector, state, on_epoch=lambda bank: None)
     rates = [0.02, 0.02, 0.002, 0.002, 0.0002]
     assert steps.rates == [pytest.approx([rate / 2, rate]) for rate in rates]
     moved = [not torch.equal(p, before[name]) for name, p in detector.encoder.named_parameters()]

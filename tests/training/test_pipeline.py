@@ -23,7 +23,7 @@ from act2sal.networks.model_files import BUILTIN_ONNX_PATH
 from act2sal.predict.detector import Detector
 from act2sal.runs.run_directory import RunDirectory, RunError
 from act2sal.training.pipeline import train
-from act2sal.training.stage1 import FrozenFeatures
+from act2sal.training.stage1.features import FrozenFeatures
 from tiny import ENCODER, files_of, tiny_config
 
 RESULTS = ("detector.safetensors", "stage1.safetensors")

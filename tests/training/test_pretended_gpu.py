@@ -11,13 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from act2sal.a2s.activation import ActivationNetwork
+from act2sal.a2s.boundary import BoundaryKind
 from act2sal.cli import main
 from act2sal.config import PRESETS, TrainConfig
 from act2sal.data.images import read_photo
 from act2sal.runs.run_directory import RunDirectory
-from act2sal.training import stage2
-from act2sal.training.labelling import Labelling
 from act2sal.training.pipeline import train
+from act2sal.training.stage1 import rounds
+from act2sal.training.stage1.features import Features
+from act2sal.training.stage1.fit import activation_network
+from act2sal.training.stage1.stage import Stage1
+from act2sal.training.stage2 import fit as stage2
 from pretended_gpu import DEVICE, Tally, on_gpu, pretended_gpu
 from tiny import ENCODER, SIZE, files_of, tiny_config
 
@@ -243,6 +248,11 @@ def test_blocks_that_are_asked_before_they_are_moved_are_found(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard is not blind: what this package once did wrong is found."""
-    monkeypatch.setattr(Labelling, "_on_device", lambda self, network: network)
+
+    def left_behind(features: Features, stage: Stage1, number: int = 0) -> ActivationNetwork:
+        boundary: BoundaryKind | None = "affine" if number else None
+        return activation_network(features, stage.config.stage1, seed=number, boundary=boundary)
+
+    monkeypatch.setattr(rounds, "_fresh_blocks", left_behind)
     with pretended_gpu(), pytest.raises(RuntimeError, match=MIXED):
         train(scenes / "photos", tmp_path / "run", changed(), quiet=True)

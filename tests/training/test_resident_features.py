@@ -7,7 +7,8 @@ import torch
 
 from act2sal.config import Mirrored, StoredPrecision
 from act2sal.networks.encoders import freeze
-from act2sal.training.stage1 import FrozenFeatures, ResidentFeatures, fit_in_memory
+from act2sal.training.stage1.features import FrozenFeatures
+from act2sal.training.stage1.resident_features import ResidentFeatures, fit_in_memory
 from tiny import cpu, random_squares, tiny_encoder
 
 

@@ -13,9 +13,13 @@ from torch import Tensor
 from act2sal.a2s.activation import ActivationNetwork
 from act2sal.a2s.resampling import flip
 from act2sal.config import Stage1Config
-from act2sal.runs.training_state import TrainingState, epoch_generator, flip_flags, one_cycle
-from act2sal.training.stage1 import LiveFeatures, activation_network, fit_on_labels
-from act2sal.training.stage1.self_training import _fetched, label_loss
+from act2sal.runs.training_state import TrainingState
+from act2sal.training.epochs import Trainer
+from act2sal.training.sampling import epoch_generator, flip_flags
+from act2sal.training.schedules import one_cycle
+from act2sal.training.stage1.features import LiveFeatures
+from act2sal.training.stage1.fit import activation_network
+from act2sal.training.stage1.self_training import LabelFit, fit_on_labels, label_loss
 from tiny import Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 CPU = torch.device("cpu")
@@ -26,7 +30,11 @@ def test_labels_are_read_in_the_order_asked_for_and_mirrored_with_their_photos()
     labels = np.array([[[0, 255]], [[51, 102]], [[1, 2]], [[3, 4]]], dtype=np.uint8)
     generator, same = epoch_generator(0, 0), epoch_generator(0, 0)
     cut = [[1, 0, 3], [2]]
-    for indices, (fetched, target) in zip(cut, _fetched(Marked(4), labels, cut, generator, CPU), strict=True):
+    module = torch.nn.Conv2d(1, 1, 1)
+    optimizer = torch.optim.SGD(module.parameters())
+    trainer = Trainer(cpu(), 0, Rows(), quiet=True)
+    fit = LabelFit(module, optimizer, Marked(4), labels, OPTIONS, trainer, round_number=1)
+    for indices, (fetched, target) in zip(cut, fit.batches(cut, 0, generator), strict=True):
         flags = flip_flags(len(indices), same)
         assert fetched.indices == indices
         assert fetched.mirrored is not None
@@ -71,12 +79,9 @@ def fitted(
         features,
         labels,
         config,
+        Trainer(cpu(), 0, log, quiet=True),
+        TrainingState(state),
         round_number=number,
-        seed=0,
-        fabric=cpu(),
-        state=TrainingState(state),
-        log=log,
-        quiet=True,
     )
 
 
@@ -147,11 +152,8 @@ def test_a_loss_that_is_not_finite_stops_the_round(tmp_path: Path) -> None:
             features,
             bright(4),
             OPTIONS,
+            Trainer(cpu(), 0, Rows(), quiet=True),
+            TrainingState(tmp_path / "state.pt"),
             round_number=1,
-            seed=0,
-            fabric=cpu(),
-            state=TrainingState(tmp_path / "state.pt"),
-            log=Rows(),
-            quiet=True,
         )
     assert not (tmp_path / "state.pt").exists()

@@ -18,10 +18,12 @@ from act2sal.data.images import read_photo
 from act2sal.data.photo_batches import to_batch
 from act2sal.data.photo_files import find_photos
 from act2sal.networks.encoders import Encoder, freeze
-from act2sal.runs.training_state import TrainingState, batches, epoch_generator, flip_flags
-from act2sal.training.stage1 import Features, LiveFeatures, PhotoSizeCues, activation_network, cue_logits, fit
-from act2sal.training.stage1.features import Fetched, channel_deviation
-from act2sal.training.stage1.fit import enlarged
+from act2sal.runs.training_state import TrainingState
+from act2sal.training.epochs import Trainer
+from act2sal.training.sampling import batches, epoch_generator, flip_flags
+from act2sal.training.stage1.cues import PhotoSizeCues, cue_logits
+from act2sal.training.stage1.features import Features, Fetched, LiveFeatures, channel_deviation
+from act2sal.training.stage1.fit import activation_network, enlarged, fit
 from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 CPU = torch.device("cpu")
@@ -64,11 +66,8 @@ def fitted(
         network,
         features,
         config,
-        seed=0,
-        fabric=cpu(),
-        state=TrainingState(state),
-        log=rows,
-        quiet=True,
+        Trainer(cpu(), 0, rows, quiet=True),
+        TrainingState(state),
     )
 
 

@@ -15,9 +15,11 @@ from act2sal.config import ConfigError, Stage1Config, TrainConfig
 from act2sal.networks.encoders import freeze
 from act2sal.runs.run_directory import RunDirectory
 from act2sal.runs.training_state import TrainingState
+from act2sal.training.epochs import Trainer
 from act2sal.training.pipeline import train
-from act2sal.training.stage1 import Features, LiveFeatures, ResizedPhotos, activation_network, fit
-from act2sal.training.stage1.views import views
+from act2sal.training.stage1.features import Features, LiveFeatures
+from act2sal.training.stage1.fit import activation_network, fit
+from act2sal.training.stage1.views import ResizedPhotos, views
 from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 CPU = torch.device("cpu")
@@ -72,13 +74,10 @@ def fitted(config: Stage1Config, state: Path, log: Rows) -> dict[str, torch.Tens
         activation_network(features, config, seed=0),
         features,
         config,
-        seed=0,
-        fabric=cpu(),
-        state=TrainingState(state),
-        log=log,
+        Trainer(cpu(), 0, log, quiet=True),
+        TrainingState(state),
         others=others,
         photos=PHOTOS,
-        quiet=True,
     )
     return network.state_dict()
 

@@ -19,9 +19,13 @@ from act2sal.a2s.resampling import flip
 from act2sal.config import LabelConfig, Optimizer, Stage2Config
 from act2sal.data.label_bank import LabelBank
 from act2sal.data.photo_batches import stack, to_batch
-from act2sal.runs.training_state import TrainingState, batches, epoch_generator, flip_flags, one_cycle
-from act2sal.training import stage2
-from act2sal.training.stage2 import Stage2, make_optimizer, rate_at, set_rates
+from act2sal.runs.training_state import TrainingState
+from act2sal.training.epochs import Trainer
+from act2sal.training.sampling import batches, epoch_generator, flip_flags
+from act2sal.training.schedules import one_cycle
+from act2sal.training.stage2 import fit as stage2
+from act2sal.training.stage2.fit import Stage2
+from act2sal.training.stage2.optimizer import make_optimizer, rates_at
 from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 COUNT = 4
@@ -60,10 +64,12 @@ class Fit:
         bank = self.folder / "bank"
         if fresh:
             LabelBank.create(bank, first_labels(), count=COUNT, size=SIZE)
-        stage = Stage2(PHOTOS, bank, self.config, LabelConfig(), cpu(), self.seed)
+        stage = Stage2(
+            PHOTOS, bank, self.config, LabelConfig(), Trainer(cpu(), self.seed, self.rows, quiet=True)
+        )
         state = TrainingState(self.folder / "stage2.pt")
         keep: Callable[[LabelBank], None] = lambda b: self.labels.append(b.read(range(COUNT)).clone())  # noqa: E731
-        stage.fit(self.detector, state, self.rows, on_epoch=keep, quiet=True)
+        stage.fit(self.detector, state, on_epoch=keep)
         return self
 
 
@@ -193,21 +199,21 @@ def test_encoder_and_decoder_have_their_own_rates(optimizer: Optimizer) -> None:
     assert all(g["weight_decay"] == 3e-4 for g in (encoder, decoder))
     if optimizer == "sgd":
         assert all(g["momentum"] == 0.8 and g["nesterov"] for g in (encoder, decoder))
-    set_rates(built, 0.02, config, epoch=0)
-    assert (encoder["lr"], decoder["lr"]) == pytest.approx((0.002, 0.02))
+    of_encoder, of_decoder = rates_at(config, 0, 0.5)
+    assert of_encoder == pytest.approx(0.1 * of_decoder)
 
 
 def test_the_rate_of_sgd_falls_at_the_milestones() -> None:
     config = replace(OPTIONS, optimizer="sgd", epochs=6, lr=0.02, milestones=(3, 5))
-    rates = [rate_at(config, epoch, 0.7) for epoch in range(6)]
+    rates = [rates_at(config, epoch, 0.7)[1] for epoch in range(6)]
     assert rates == pytest.approx([0.02, 0.02, 0.02, 0.002, 0.002, 0.0002])
 
 
 def test_the_rate_of_adamw_is_one_cycle_over_all_epochs() -> None:
     config = replace(OPTIONS, optimizer="adamw", epochs=4, lr=0.02)
-    assert rate_at(config, 0, 0.2) == pytest.approx(0.01)
-    assert rate_at(config, 2, 0.2) == pytest.approx(0.01)
-    assert rate_at(config, 3, 0.999) < 1e-6
+    assert rates_at(config, 0, 0.2)[1] == pytest.approx(0.01)
+    assert rates_at(config, 2, 0.2)[1] == pytest.approx(0.01)
+    assert rates_at(config, 3, 0.999)[1] < 1e-6
 
 
 def test_every_step_has_its_rate(tmp_path: Path) -> None:

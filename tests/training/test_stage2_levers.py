@@ -15,7 +15,9 @@ from act2sal.config import ConfigError, LabelConfig, Stage2Config, TrainConfig
 from act2sal.data.label_bank import LabelBank
 from act2sal.data.photo_batches import stack, to_batch
 from act2sal.runs.training_state import TrainingState
-from act2sal.training.stage2 import Stage2, make_optimizer, moving_average, set_rates
+from act2sal.training.epochs import Trainer
+from act2sal.training.stage2.fit import Stage2
+from act2sal.training.stage2.optimizer import moving_average, rates_at
 from tiny import SIZE, Rows, cpu, random_squares, tiny_config, tiny_encoder
 
 COUNT = 4
@@ -48,10 +50,11 @@ def fitted(
     bank = folder / "bank"
     if fresh:
         LabelBank.create(bank, labels(), count=COUNT, size=SIZE)
-    stage = Stage2(PHOTOS, bank, config, LabelConfig(), cpu(), 0)
-    log = Rows() if rows is None else rows
+    stage = Stage2(
+        PHOTOS, bank, config, LabelConfig(), Trainer(cpu(), 0, Rows() if rows is None else rows, quiet=True)
+    )
     state = TrainingState(folder / "stage2.pt")
-    return stage.fit(fresh_detector(), state, log, on_epoch=lambda _: None, quiet=True)
+    return stage.fit(fresh_detector(), state, on_epoch=lambda _: None)
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -114,11 +117,10 @@ def test_the_average_lies_between_the_weights_of_the_steps() -> None:
 
 def test_the_encoder_rests_in_its_frozen_epochs_and_moves_then(tmp_path: Path) -> None:
     config = replace(OPTIONS, frozen_epochs=1)
-    optimizer = make_optimizer(fresh_detector(), config)
-    set_rates(optimizer, 0.1, config, epoch=0)
-    assert [group["lr"] for group in optimizer.param_groups] == [0, 0.1]
-    set_rates(optimizer, 0.1, config, epoch=1)
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * config.encoder_lr_factor)
+    of_encoder, of_decoder = rates_at(config, 0, 0.5)
+    assert of_encoder == 0 < of_decoder
+    of_encoder, of_decoder = rates_at(config, 1, 0.5)
+    assert of_encoder == pytest.approx(of_decoder * config.encoder_lr_factor) != 0
     before = [p.clone() for p in fresh_detector().encoder.parameters()]
     rested = fitted(tmp_path / "rested", replace(config, epochs=1, optimizer="sgd"))
     assert all(torch.equal(a, b) for a, b in zip(before, rested.encoder.parameters(), strict=True))

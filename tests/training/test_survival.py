@@ -17,8 +17,9 @@ from torch import Tensor
 from act2sal.cli import main
 from act2sal.data import images
 from act2sal.runs.run_directory import RunDirectory
-from act2sal.training import labelling, stage2
 from act2sal.training.pipeline import train
+from act2sal.training.stage1 import label_writing
+from act2sal.training.stage2 import fit as stage2
 from tiny import files_of, tiny_arguments, tiny_config
 
 RESULTS = ("detector.safetensors", "stage1.safetensors")
@@ -237,7 +238,7 @@ def test_a_photo_that_vanishes_or_changes_on_the_way_can_be_put_back(
 ) -> None:
     without_labels(unfinished)
     photo, aside = unfinished.photos / "scene0003.jpg", tmp_path / "aside.jpg"
-    write = labelling.write_labels
+    write = label_writing.write_labels
 
     def meanwhile(*arguments: Any, **options: Any) -> Any:
         photo.rename(aside)
@@ -246,7 +247,7 @@ def test_a_photo_that_vanishes_or_changes_on_the_way_can_be_put_back(
         return write(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(labelling, "write_labels", meanwhile)
+        patched.setattr(label_writing, "write_labels", meanwhile)
         code, lines = unfinished("--resume")
     reason = "vanished or changed while it was in use; put back as it was, the work can go on"
     assert (code, lines[-1]) == (1, f"act2sal: {photo}: {reason}")

@@ -20,7 +20,8 @@ from act2sal.predict.detector import Detector
 from act2sal.predict.torch_network import TorchNetwork
 from act2sal.runs.run_directory import RunDirectory
 from act2sal.runs.training_state import TrainingState
-from act2sal.training.labelling import initial_encoder, photo_bank
+from act2sal.training.assembly import initial_encoder
+from act2sal.training.photos import photo_bank
 from act2sal.training.pipeline import train
 from act2sal.training.teacher import coarse, logit, predicted_logits
 from tiny import SIZE, cpu, files_of, random_squares, tiny_config

@@ -9,7 +9,11 @@ import torch
 
 from act2sal.networks.encoders import freeze
 from act2sal.runs.training_state import TrainingState
-from act2sal.training.stage1 import LiveFeatures, activation_network, fit_on_labels, self_training
+from act2sal.training.epochs import Trainer
+from act2sal.training.stage1 import self_training
+from act2sal.training.stage1.features import LiveFeatures
+from act2sal.training.stage1.fit import activation_network
+from act2sal.training.stage1.self_training import fit_on_labels
 from act2sal.training.trimming import kept
 from tiny import Rows, cpu, random_squares, tiny_config, tiny_encoder
 
@@ -55,11 +59,8 @@ def test_rounds_leave_photos_out_from_the_second_pass_on(
         features,
         np.zeros((5, side, side), np.uint8),
         options,
+        Trainer(cpu(), 0, Rows(), quiet=True),
+        TrainingState(tmp_path / "round.pt"),
         round_number=1,
-        seed=0,
-        fabric=cpu(),
-        state=TrainingState(tmp_path / "round.pt"),
-        log=Rows(),
-        quiet=True,
     )
     assert seen == counted

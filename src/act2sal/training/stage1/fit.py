@@ -1,10 +1,10 @@
 """The training loop of stage 1 and the cues it ends with (Eq. 1-5)."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from act2sal.a2s.activation import Activation, ActivationNetwork
@@ -16,19 +16,13 @@ from act2sal.a2s.texture import texture_loss
 from act2sal.config import Stage1Config
 from act2sal.data.photo_batches import PhotoSource, to_batch
 from act2sal.networks.encoders import Encoder, freeze
-from act2sal.runs.training_state import (
-    EpochLog,
-    TrainingState,
-    flip_flags,
-    learning_rate,
-    own_batches,
-    own_generator,
-)
-from act2sal.runtime import parallel, progress
-from act2sal.runtime.gradient_step import gradient_step
-from act2sal.runtime.prefetch import prefetched
-from act2sal.runtime.stopwatch import OFF, Stopwatch
+from act2sal.runs.training_state import TrainingState
+from act2sal.runtime import parallel
+from act2sal.runtime.stopwatch import Stopwatch
 from act2sal.runtime.synced_norm import synced
+from act2sal.training.epochs import Fit, Plan, Trainer, run_epochs
+from act2sal.training.sampling import flip_flags
+from act2sal.training.schedules import learning_rate
 from act2sal.training.stage1.features import Features, LiveFeatures, channel_deviation
 from act2sal.training.stage1.views import QUARTER, ResizedPhotos, Views, views
 
@@ -71,28 +65,27 @@ def fit(
     network: ActivationNetwork,
     features: Features,
     config: Stage1Config,
-    *,
-    seed: int,
-    fabric: Fabric,
+    trainer: Trainer,
     state: TrainingState,
-    log: EpochLog,
+    *,
     others: Sequence[Features] = (),
     photos: PhotoSource | None = None,
-    quiet: bool = False,
-    stopwatch: Stopwatch = OFF,
 ) -> ActivationNetwork:
     """Fit the four blocks by Eq. 4 and return them in eval mode; an unfrozen encoder is fitted along.
 
-    Afterwards every encoder is frozen.
-
-    Goes on from `state` where it holds finished epochs; `log` gets one row per epoch. The result depends on
-    photos, config and seed alone, interrupted or not.
-
-    `others` are the features of the same photos at other sizes, which `config.scale_consistency` wants, `photos` the
-    square photos, which `config.texture` wants.
+    Afterwards every encoder is frozen. The result depends on photos, config and seed alone, interrupted or not.
 
     Differs: with `config.mirror` = "features" the features are mirrored themselves, where the paper mirrors the photo
     before the encoder.
+
+    Args:
+        network: fresh, on the device of the trainer.
+        features: of the photos of this process.
+        config: options of stage 1.
+        trainer: device, seed, log and progress.
+        state: checkpoint of this fit.
+        others: features of the same photos at other sizes, for `config.scale_consistency`.
+        photos: the square photos, for `config.texture`.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -110,28 +103,61 @@ def fit(
         weight_decay=config.weight_decay,
         fused=True,
     )
-    trained, optimizer = fabric.setup(synced(modules), optimizer)
-    first = state.restore(trained, optimizer)
-    trained.train()
+    trained, optimizer = trainer.fabric.setup(synced(modules), optimizer)
     quarters = _quarters(photos) if config.texture > 0 else None
-    for epoch in range(first, config.epochs):
-        lap = stopwatch.lap()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config.lr, epoch, config.milestones)
-        generator = own_generator(seed, epoch)
-        cut = own_batches(len(features), config.batch_size, generator)
-        flips = [flip_flags(len(indices), generator) if config.flip else None for indices in cut]
-        ahead = views(features, others, quarters, cut, flips, generator, fabric.device)
-        loss = _epoch(trained, ahead, len(cut), config, optimizer, fabric, generator, epoch, quiet, stopwatch)
-        log({"stage": "stage1", "epoch": epoch + 1, "loss": loss, **lap.row()})
-        state.save(epoch + 1, trained, optimizer)
+    first_fit = FirstFit(trained, optimizer, features, others, quarters, config, trainer)
+    run_epochs(first_fit, trained, optimizer, trainer, state)
     if isinstance(features, LiveFeatures):
         freeze(features.encoder)
     return network.eval()
 
 
+@dataclass(frozen=True)
+class FirstFit(Fit[Views]):
+    """The fit of the four blocks by Eq. 4; the attributes are those of `fit`."""
+
+    trained: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    features: Features
+    others: Sequence[Features]
+    quarters: PhotoSource | None
+    config: Stage1Config
+    trainer: Trainer
+
+    @property
+    def plan(self) -> Plan:
+        """The frame of the fit."""
+        return Plan(
+            stage="stage1",
+            title="stage 1",
+            rate_option="stage1.lr",
+            epochs=self.config.epochs,
+            photos=len(self.features),
+            batch_size=self.config.batch_size,
+        )
+
+    def batches(
+        self, indices: Sequence[list[int]], epoch: int, generator: torch.Generator
+    ) -> Iterable[Views]:
+        """The views of each batch."""
+        flips = [flip_flags(len(batch), generator) if self.config.flip else None for batch in indices]
+        device = self.trainer.fabric.device
+        return views(self.features, self.others, self.quarters, indices, flips, generator, device)
+
+    def rates(self, epoch: int, share: float) -> list[float]:
+        """The learning rate of the one group, which falls at the milestones."""
+        return [learning_rate(self.config.lr, epoch, self.config.milestones)]
+
+    def step(self, batch: Views, epoch: int, generator: torch.Generator) -> list[Tensor]:
+        """Take one step; returns the loss."""
+        stopwatch = self.trainer.stopwatch
+        with stopwatch.part("heads"):
+            loss = _loss(self.trained(batch, stopwatch), batch.colours, self.config, epoch, generator)
+        return [self.trainer.descend(loss, self.optimizer)]
+
+
 class _Trained(torch.nn.ModuleList):
-    """All that `fit` trains: the activation network, and behind it an encoder that is trained along."""
+    """The modules that `fit` trains: the activation network, and behind it an encoder that is trained along."""
 
     def forward(self, seen: Views, stopwatch: Stopwatch) -> list[Activation]:
         """Activations for each size of the photos.
@@ -158,34 +184,6 @@ def _prepared(encoder: Encoder, config: Stage1Config) -> Encoder:
     if config.freeze_encoder:
         return freeze(encoder, batchnorm_drift=config.batchnorm_drift)
     return encoder
-
-
-def _epoch(
-    trained: torch.nn.Module,
-    ahead: Iterable[Views],
-    steps: int,
-    config: Stage1Config,
-    optimizer: torch.optim.Optimizer,
-    fabric: Fabric,
-    generator: torch.Generator,
-    epoch: int,
-    quiet: bool,
-    stopwatch: Stopwatch,
-) -> float:
-    """One pass over the photos; returns the mean loss."""
-    total = torch.zeros((), device=fabric.device)
-    with progress.bar(f"stage 1, epoch {epoch + 1}/{config.epochs}", total=steps, quiet=quiet) as advance:
-        for seen in stopwatch.each("waiting", prefetched(ahead)):
-            with stopwatch.part("heads"):
-                loss = _loss(trained(seen, stopwatch), seen.colours, config, epoch, generator)
-            total += gradient_step(loss, optimizer, fabric, stopwatch)
-            advance()
-    mean = float(parallel.averaged(total)) / steps
-    if not np.isfinite(mean):
-        raise FloatingPointError(
-            f"the loss of stage 1 is {mean} in epoch {epoch + 1}; a lower stage1.lr may help"
-        )
-    return mean
 
 
 def _loss(

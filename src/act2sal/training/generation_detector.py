@@ -1,0 +1,98 @@
+"""The detector of a generation: fitted on its labels by stage 2, then saved."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import cast
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from act2sal.a2s.detector import DetectorNetwork
+from act2sal.data.images import ImageError
+from act2sal.data.label_bank import LabelBank
+from act2sal.data.photo_bank import PhotoBank
+from act2sal.networks.checkpoint import load_stage1, save_detector
+from act2sal.networks.encoders import UNKNOWN, Encoder
+from act2sal.predict.detector import Detector
+from act2sal.predict.torch_network import TorchNetwork
+from act2sal.runs.samples import Samples
+from act2sal.runs.training_state import TrainingState
+from act2sal.runtime import parallel
+from act2sal.runtime.fabric import lone_fabric
+from act2sal.runtime.stopwatch import TimedPhotos
+from act2sal.training.about import about
+from act2sal.training.assembly import initial_detector
+from act2sal.training.generation import Generation
+from act2sal.training.photos import decode, read_label, refuse_changed
+from act2sal.training.presence import fit_presence
+from act2sal.training.stage2.fit import Stage2
+
+
+def write_generation_detector(generation: Generation, samples: Samples) -> None:
+    """Fit the detector on the labels and write detector.safetensors.
+
+    Raises:
+        ImageError: a label is damaged; it is deleted, so that a resumed run writes it again.
+        FloatingPointError: a loss or a weight is no longer finite.
+        OSError: the disk is full.
+    """
+    config, trainer = generation.config, generation.trainer
+    bank = _bank_of_stage2(generation)
+    label_folder = parallel.own_folder(generation.folder.checkpoints / "labels")
+    state = TrainingState(generation.folder.checkpoints / "stage2.pt", partial(LabelBank.check, label_folder))
+    if not state.usable():
+        labels = _read_labels(generation, bank)
+        LabelBank.create(label_folder, labels, count=len(bank), size=bank.size)
+    detector = initial_detector(config, generation.teacher)
+    photos = TimedPhotos(bank, trainer.stopwatch)
+    stage = Stage2(photos, label_folder, config.stage2, config.labels, trainer)
+    stage.fit(detector, state, on_epoch=lambda labels: samples.rectified(labels.epoch, labels))
+    fabric = lone_fabric(config)
+    detector.presence = fit_presence(detector, bank, seed=config.seed, fabric=fabric, quiet=trainer.quiet)
+    if parallel.leads():
+        _save(generation, detector, bank.size, fabric, samples)
+
+
+def _bank_of_stage2(generation: Generation) -> PhotoBank:
+    """The photos of this process at the size of stage 2, decoded anew if that of stage 1 differs."""
+    config, own = generation.config, generation.own_bank
+    size = config.stage2.size or config.size
+    if size == (config.stage1.size or config.size):
+        return own
+    cache = parallel.own_folder(generation.cache)
+    bank = decode(own.photos, cache, config, size, generation.trainer)
+    refuse_changed(generation.bank)
+    return bank
+
+
+def _read_labels(generation: Generation, bank: PhotoBank) -> Iterator[NDArray[np.uint8]]:
+    """Read the square labels of the photos; delete one that is damaged, so that a resumed run writes it again."""
+    for target in bank.outputs(generation.folder.labels):
+        try:
+            yield read_label(target, (bank.size, bank.size))
+        except ImageError:
+            target.unlink(missing_ok=True)
+            generation.labels_done.unlink(missing_ok=True)  # another process may have found one, too
+            raise
+
+
+def _save(
+    generation: Generation, detector: DetectorNetwork, size: int, fabric: Fabric, samples: Samples
+) -> None:
+    """Write detector.safetensors, for squares of `size` pixels, and the predictions of the samples."""
+    trained = Detector(TorchNetwork(detector, size=size, fabric=fabric))
+    samples.predictions(lambda squares: np.stack(trained.batch(list(squares))))
+    supervision = {
+        "stage 1 supervision": _label_supervision(generation),
+        "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
+    }
+    metadata = about(generation.config, len(generation.bank)) | {"size": str(size)} | supervision
+    save_detector(generation.folder.detector, detector, half=True, metadata=metadata)
+
+
+def _label_supervision(generation: Generation) -> str:
+    """What the encoder of stage 1 was trained with; unknown if given labels have no stage 1 beside them."""
+    if not generation.folder.stage1.is_file():
+        return UNKNOWN
+    return load_stage1(generation.folder.stage1)[1].supervision

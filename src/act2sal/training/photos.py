@@ -1,0 +1,85 @@
+"""The photos that a training learns from, and its labels, as squares of one size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act2sal.config import TrainConfig
+from act2sal.data.images import ImageError, read_photo, resize_photo
+from act2sal.data.photo_bank import PhotoBank, build_photo_bank
+from act2sal.data.photo_files import Photo
+from act2sal.data.photo_search import Remarks, Search, SilentRemarks
+from act2sal.runs.run_directory import PHOTOS
+from act2sal.runtime import cores, parallel
+from act2sal.training.epochs import Trainer
+
+
+@dataclass(frozen=True)
+class PhotosUsed:
+    """What a command leaves: how many photos were used, and one line for each that could not be read."""
+
+    photos: int
+    failures: list[str]
+
+
+def photos_of(folder: Path, out: Path, config: TrainConfig) -> tuple[list[Photo], list[str]]:
+    """The photos that are learnt from, and one line for each part of the folder that cannot be had.
+
+    Masks are never opened; results, of which those of this call go to `out`, are left out. The leader tells.
+
+    Raises:
+        DatasetError: no photos, or it cannot be known which pictures are masks.
+    """
+    remarks = Remarks() if parallel.leads() else SilentRemarks()
+    search = Search(outside=out, exclude=config.exclude, careful=True, limit=config.limit, remarks=remarks)
+    return search.photos([folder]), remarks.undone
+
+
+def workers_of(config: TrainConfig) -> int:
+    """Threads of this process; where nothing is said, several processes share the cores of their machine."""
+    return config.workers or max(1, cores.usable() // config.devices)
+
+
+def photo_bank(
+    photos: Sequence[Photo], cache: Path, config: TrainConfig, size: int | None, *, quiet: bool
+) -> PhotoBank:
+    """The photos as squares of `size` (None: the config's) pixels, kept in `cache`."""
+    side = size or config.size
+    folder = cache / f"photos-{side}"
+    return build_photo_bank(photos, folder, size=side, workers=workers_of(config), quiet=quiet)
+
+
+def refuse_changed(bank: PhotoBank) -> None:
+    """Make sure that the photos are still the files that were decoded.
+
+    Raises:
+        ImageError: one of them vanished or changed.
+    """
+    changed = bank.changed()
+    if changed:
+        reason = "vanished or changed while it was in use; put back as it was, the work can go on"
+        raise ImageError(bank.photos[changed[0]].path, reason)
+
+
+def read_label(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A label's PNG resized to `size` = (height, width): uint8 0..255."""
+    return resize_photo(read_photo(path), size)[..., 0]
+
+
+def decode(
+    photos: Sequence[Photo], cache: Path, config: TrainConfig, size: int | None, trainer: Trainer
+) -> PhotoBank:
+    """Decode photos to squares of `size` pixels (None: the config's) kept in `cache`, timed and logged.
+
+    Raises:
+        DatasetError: fewer than two readable photos.
+        OSError: the disk is full.
+    """
+    lap = trainer.stopwatch.lap()
+    with trainer.stopwatch.part("decode"):
+        bank = photo_bank(photos, cache, config, size, quiet=trainer.quiet)
+    trainer.log({"stage": f"{PHOTOS} {bank.size} pixels", "epoch": 0, **lap.row()})
+    return bank
