@@ -29,6 +29,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Backend = Literal["auto", "torch", "onnx"]
 Format = Literal["png", "jpg", "webp", "tiff", "gif"]
 Refine = Literal["none", "crf"]
+Annotations = Literal["coco", "yolo"]
 PresetName = Literal["default", "paper", "official"]
 
 

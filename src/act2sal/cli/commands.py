@@ -104,6 +104,7 @@ def predict_command(arguments: Sequence[str]) -> int:
         feather=options.feather,
         ground=options.ground,
         crop=options.crop,
+        annotations=options.annotations,
         refine=options.refine,
         min_confidence=options.min_confidence,
         rates=options.json is not None,

@@ -273,18 +273,25 @@ PREDICT = (
     Contradiction(
         ("threshold", "grow"),
         "--kind map, which is never cut",
-        lambda o, given: set(o.kind) == {"map"} and o.crop is None,
+        lambda o, given: set(o.kind) == {"map"} and o.crop is None and o.annotations is None,
     ),
     Contradiction(("feather",), "--kind map, which is never cut", lambda o, given: set(o.kind) == {"map"}),
-    Contradiction(("crop",), "a video", _of_video),
+    Contradiction(("crop", "annotations"), "a video", _of_video),
+    Contradiction(
+        ("crop",),
+        "--annotations, which are of whole photos",
+        lambda o, given: o.annotations is not None,
+    ),
     Contradiction(
         ("model", "backend", "device", "min-confidence"),
         "--method other than a2s",
         lambda o, given: o.method != "a2s",
     ),
-    Contradiction(("watch", "skip-existing", "smooth", "exclude"), "- (standard input)", _piped),
     Contradiction(
-        ("watch",),
+        ("watch", "skip-existing", "smooth", "exclude", "annotations"), "- (standard input)", _piped
+    ),
+    Contradiction(
+        ("watch", "annotations"),
         "an --out that is one file",
         lambda o, given: is_one_file(o.out) or is_one_video(o.out),
     ),

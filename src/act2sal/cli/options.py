@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from act2sal.config import (
+    Annotations,
     Backend,
     Device,
     Format,
@@ -131,6 +132,10 @@ class PredictOptions:
     crop: Annotated[float | None, tyro.conf.arg(metavar="[MARGIN]")] = None
     """Crop the results of photos and animations to the object at the threshold, with a margin on each side as a share
     of its longer side, 0.05 where none is named; where nothing is found, all is kept, and a line says so."""
+    annotations: Annotations | None = None
+    """Also write where the regions of the object are, at the threshold, to train other detectors on. coco: in
+    DIR/annotations.json; yolo: in a text file beside each result, with DIR/data.yaml. Of an animation, only the first
+    frame is then done."""
     refine: Refine = "none"
     """crf: average the maps of photo and mirror image and sharpen them by the dense CRF; better, and slower."""
     min_confidence: float = 0.0

@@ -18,6 +18,7 @@ from act2sal.data.encoding import FORMAT_OF
 from act2sal.data.output_paths import refuse_file, refuse_folder
 from act2sal.data.photo_files import SUFFIXES
 from act2sal.errors import InputError
+from act2sal.predict.annotations import COCO_FILE
 from act2sal.predict.plan import is_one_file, is_one_video, refuse_unwritten
 from act2sal.predict.video import VIDEO_SUFFIXES
 
@@ -57,7 +58,8 @@ def _label(options: LabelOptions) -> None:
 def _predict(options: PredictOptions) -> None:
     if "-" in options.inputs and len(options.inputs) > 1:
         raise InputError("- (standard input) is one photo, and takes no other inputs beside it")
-    _refuse_same({"--out": options.out, "--json": options.json})
+    annotated = options.out / COCO_FILE if options.annotations == "coco" else None
+    _refuse_same({"--out": options.out, "--json": options.json, "--annotations": annotated})
     if options.json is not None:
         _refuse_table(options.json, "--json")
     if tuple(options.inputs) == ("-",) and not is_one_file(options.out):
@@ -67,6 +69,8 @@ def _predict(options: PredictOptions) -> None:
         refuse_file(options.out, "--out")
     else:
         refuse_folder(options.out, "--out")
+    if annotated is not None:
+        refuse_file(annotated, "--annotations")
     suffix = options.out.suffix.lower()
     if options.format is None:
         return

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from act2sal.config import Backend, Format, Refine
+from act2sal.config import Annotations, Backend, Format, Refine
 from act2sal.data.encoding import ANIMATED, FORMAT_OF
 from act2sal.data.images import ImageError
 from act2sal.data.origin import write_result
@@ -16,6 +16,7 @@ from act2sal.data.photo_files import DatasetError, Photo
 from act2sal.data.photo_search import AUTO, Remarks, is_animation
 from act2sal.errors import InputError, MissingPackageError
 from act2sal.predict.animation import Animation
+from act2sal.predict.annotations import AnnotationFiles
 from act2sal.predict.detector import Detector
 from act2sal.predict.film import FrameWork, animation_bytes
 from act2sal.predict.maps import MapMaker, MethodMaps, Outcome, done, maps_by
@@ -38,8 +39,6 @@ MOST_SMOOTH = 15
 SAVE_EVERY = 30.0
 """Seconds after which the records so far are saved."""
 
-_NO_VIDEO = "--crop is for photos and animations"
-
 logger = logging.getLogger("act2sal")
 
 
@@ -53,6 +52,7 @@ def rendering_of(
     feather: float = 0.0,
     ground: bool = False,
     crop: float | None = None,
+    annotations: Annotations | None = None,
     refine: Refine = "none",
     min_confidence: float = 0.0,
     rates: bool = False,
@@ -68,6 +68,7 @@ def rendering_of(
         feather: as of `Selection`.
         ground: as of `Selection`.
         crop: as of `Rendering`.
+        annotations: as of `Rendering`.
         refine: what is done to a map before it is enlarged.
         min_confidence: in [0, 1].
         rates: whether confidences are wanted.
@@ -88,6 +89,7 @@ def rendering_of(
             None if threshold is None else parse_threshold(threshold), grow, feather, ground=ground
         ),
         crop=crop,
+        annotations=annotations,
         refine=refine,
         min_confidence=min_confidence,
         rates=rates,
@@ -148,6 +150,8 @@ class Job:
             raise InputError(f"--smooth is in 0..{MOST_SMOOTH}, not {self.smooth}")
         earlier = [] if self.json is None else read_records(self.json)
         self._earlier = earlier if self.skip_existing else []
+        kind, flags = self.rendering.annotations, {"add": self.skip_existing, "replace": self.overwrite}
+        self._annotated = kind and AnnotationFiles.begun(kind, self.out, self.maker.seen, **flags)
         self._saved = time.monotonic()
 
     def run(self, inputs: Sequence[str]) -> Outcome:
@@ -161,8 +165,8 @@ class Job:
         tasks = self._plan(inputs)
         if self.smooth and not any(self._moves(task) for task in tasks):
             raise InputError("--smooth is for videos and animations, and there are none to do")
-        if self.rendering.crop is not None and (videos := [task for task in tasks if task.is_video]):
-            raise InputError(f"{_NO_VIDEO}, and {videos[0].photo.path} is a video")
+        if self._not_of_videos and (videos := [task for task in tasks if task.is_video]):
+            raise InputError(f"{self._not_of_videos}, and {videos[0].photo.path} is a video")
         if self.format_named and tasks and all(task.is_video for task in tasks):
             raise InputError("--format is for pictures, and there are only videos to do")
         outcome = self._do(tasks)
@@ -223,9 +227,11 @@ class Job:
         return rendered.files[0]
 
     def save(self) -> None:
-        """Write what is known of the photos done so far, and before, to the file of the records."""
+        """Write what is known of the photos done so far, and before, to the files of records and annotations."""
         if self.json is not None:
             write_records(self.json, self._earlier, self.records)
+        if self._annotated:
+            self._annotated.write([record for record in self.records if isinstance(record, Record)])
 
     def _note(self, record: Record | FilmRecord) -> None:
         """Keep a record; now and then all are saved, for the case that the process is killed."""
@@ -249,7 +255,7 @@ class Job:
             skip_existing=self.skip_existing,
             exclude=self.exclude,
             remarks=self.remarks,
-            transparent=[kind.has_alpha for kind in self.rendering.kinds],
+            transparent=self.rendering.transparent,
             animations=self._animates,
             watching=watching,
             earlier={record.task.photo.path for record in self.records},
@@ -277,9 +283,9 @@ class Job:
         """Do them one by one; without the package that reads them, one line names them all."""
         if not tasks:
             return
-        if self.rendering.crop is not None:  # they arrived in a folder that is watched
+        if self._not_of_videos:  # they arrived in a folder that is watched
             for task in tasks:
-                outcome.failures.append(f"{task.photo.path}: {_NO_VIDEO}")
+                outcome.failures.append(f"{task.photo.path}: {self._not_of_videos}")
                 logger.warning("%s", outcome.failures[-1])
             return
         try:
@@ -357,8 +363,15 @@ class Job:
 
     @property
     def _animates(self) -> bool:
-        """Whether the format of the results holds animations."""
-        return self.rendering.format in ANIMATED
+        """Whether animations are done whole: the format of the results holds them, and no frame is annotated."""
+        return self.rendering.format in ANIMATED and self.rendering.annotations is None
+
+    @property
+    def _not_of_videos(self) -> str:
+        """What is asked for that videos have not; "" where nothing is."""
+        if self.rendering.annotations is not None:
+            return "--annotations is for photos"
+        return "--crop is for photos and animations" if self.rendering.crop is not None else ""
 
 
 def _refuse_unwatched(inputs: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from act2sal.data.images import write_atomic
 from act2sal.errors import InputError
+from act2sal.predict.outlines import Region
 from act2sal.predict.plan import Task
 from act2sal.predict.regions import THRESHOLD, Box, area_of, boxes_of
 
@@ -27,18 +28,28 @@ class Facts:
     """What is known of a photo or a frame, in its own pixels whatever part of it is written.
 
     confidence: that it holds a salient object, None where that was not asked for; area: share of its pixels that are
-    salient; boxes: of the salient regions, the largest first; crop: the part that the results show, None: all of it.
+    salient; boxes: of the salient regions, the largest first; crop: the part that the results show, None: all of it;
+    size: height and width; regions: for annotations, of the object as it is cut and grown.
     """
 
     confidence: float | None
     area: float
     boxes: list[Box]
+    size: tuple[int, int]
     crop: Box | None = None
+    regions: tuple[Region, ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, saliency: NDArray[np.float32], confidence: float | None, crop: Box | None = None) -> "Facts":
+    def of(
+        cls,
+        saliency: NDArray[np.float32],
+        confidence: float | None,
+        crop: Box | None = None,
+        regions: tuple[Region, ...] = (),
+    ) -> "Facts":
         """Of a photo with this saliency, (H, W) float32 in [0, 1]."""
-        return cls(confidence, area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD), crop)
+        area, boxes = area_of(saliency, THRESHOLD), boxes_of(saliency, THRESHOLD)
+        return cls(confidence, area, boxes, (saliency.shape[0], saliency.shape[1]), crop, regions)
 
     def as_json(self) -> dict[str, Any]:
         """For a JSON file: boxes and crop as [left, top, width, height] in pixels."""

@@ -28,10 +28,23 @@ def boxes_of(prob: NDArray[np.float32], threshold: float = THRESHOLD) -> list[Bo
         prob: (H, W) float32 in [0, 1].
         threshold: in [0, 1].
     """
-    salient = (prob > threshold).astype(np.uint8)
-    _, _, rows, _ = cv2.connectedComponentsWithStats(salient, connectivity=8)
-    regions = sorted(rows[1:].tolist(), key=lambda row: (-row[cv2.CC_STAT_AREA], row[:4]))
-    return [Box(*row[:4]) for row in regions]
+    return [part.box for part in connected(prob > threshold)[1]]
+
+
+class Part(NamedTuple):
+    """A connected region: its number among the labels, its box, and how many pixels it has."""
+
+    label: int
+    box: Box
+    pixels: int
+
+
+def connected(salient: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Part]]:
+    """The connected regions of (H, W) bool: for each pixel the number of its own, (H, W) int32; the largest first."""
+    _, labels, rows, _ = cv2.connectedComponentsWithStats(salient.astype(np.uint8), connectivity=8)
+    regions = sorted(enumerate(rows[1:].tolist(), 1), key=lambda one: (-one[1][cv2.CC_STAT_AREA], one[1][:4]))
+    parts = [Part(label, Box(*row[:4]), row[cv2.CC_STAT_AREA]) for label, row in regions]
+    return np.asarray(labels, np.int32), parts
 
 
 def area_of(prob: NDArray[np.float32], threshold: float = THRESHOLD) -> float:

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from act2sal.config import Annotations
 from act2sal.data.encoding import NO_PROFILE, Format, Profile, encoded, read_profile
 from act2sal.data.images import ImageFile, Opacity
 from act2sal.data.origin import Origin, write_result
+from act2sal.predict.annotations import YOLO_SUFFIX, yolo_lines
 from act2sal.predict.cropping import crop_around, cropped, refuse_margin
+from act2sal.predict.outlines import Region, regions_of
 from act2sal.predict.output_kinds import OBJECT, Kind, rendered, suffix_of
 from act2sal.predict.plan import Task
 from act2sal.predict.records import Facts, Record
@@ -20,7 +23,7 @@ from act2sal.predict.upsampling import Refine, full_size
 
 
 class Rendered(NamedTuple):
-    """The results of one photo: the content of the file of each kind, and what is known of the photo."""
+    """The results of one photo: the content of its files, as `Rendering.suffixes`, and what is known of it."""
 
     files: list[bytes]
     facts: Facts
@@ -35,6 +38,7 @@ class Rendering:
         format: of the files.
         selection: what of the saliency.
         crop: margin that is kept around the object (`cropping.crop_around`); None: the whole photo.
+        annotations: also say where the regions of the object are; yolo: in a file for each photo.
         refine: what is done to a map before it is enlarged.
         min_confidence: below it the saliency counts as empty.
         rates: whether the confidence is wanted even so.
@@ -48,6 +52,7 @@ class Rendering:
     format: Format = "png"
     selection: Selection = OBJECT
     crop: float | None = None
+    annotations: Annotations | None = None
     refine: Refine = "none"
     min_confidence: float = 0.0
     rates: bool = False
@@ -60,7 +65,14 @@ class Rendering:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """What the name of each result ends with."""
-        return tuple(suffix_of(kind, len(self.kinds) > 1, self.format) for kind in self.kinds)
+        pictures = tuple(suffix_of(kind, len(self.kinds) > 1, self.format) for kind in self.kinds)
+        return (*pictures, YOLO_SUFFIX) if self.annotations == "yolo" else pictures
+
+    @property
+    def transparent(self) -> tuple[bool, ...]:
+        """Whether each result has transparency."""
+        pictures = tuple(kind.has_alpha for kind in self.kinds)
+        return (*pictures, False) if self.annotations == "yolo" else pictures
 
     @property
     def asks_confidence(self) -> bool:
@@ -123,7 +135,7 @@ class Rendering:
         saliency = self.saliency(photo, prob, confidence)
         if opacity is not None:
             saliency[opacity.alpha == 0] = 0
-        facts = Facts.of(saliency, confidence, self.crop_of(saliency))
+        facts = self._facts_of(saliency, confidence)
         files = []
         for kind, pixels in zip(
             self.kinds, self._pictures(photo, saliency, opacity, profile.icc_profile), strict=True
@@ -132,7 +144,15 @@ class Rendering:
             origin = Origin(kind.name, self.seen)
             shown = cropped(pixels, facts.crop)
             files.append(encoded(shown, self.format, icc_profile=icc, exif=exif, origin=origin))
+        if self.annotations == "yolo":
+            files.append(yolo_lines(facts).encode())
         return Rendered(files, facts)
+
+    def _facts_of(self, saliency: NDArray[np.float32], confidence: float | None) -> Facts:
+        regions: tuple[Region, ...] = ()
+        if self.annotations is not None:
+            regions = regions_of(self.selection.object_of(saliency), saliency)
+        return Facts.of(saliency, confidence, self.crop_of(saliency), regions)
 
     def profile_of(self, file: ImageFile) -> Profile:
         """Colour profile and EXIF of a photo, if a kind shows it."""
