@@ -284,3 +284,26 @@ def test_the_help_shows_every_option_with_its_text_and_default(capsys: pytest.Ca
         value = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
         place = shown.find(squeezed(in_plain_words(f"{option.text} (default: {value})")), start)
         assert 0 <= place - start < 120, option.flag
+
+
+OPTION_NAMES = {
+    field.name
+    for section in (Stage1Config, Stage2Config, LabelConfig)
+    for field in dataclasses.fields(section)
+}
+SHORT_NAMES = {"lam", "warmup", "drop", "weights"}
+
+
+def test_an_option_has_its_default_in_one_place() -> None:
+    """The maths of the paper takes defaults of options from the config, and repeats no number."""
+    for path in (Path(config_module.__file__).parent / "a2s").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            named = [*node.args.posonlyargs, *node.args.args]
+            pairs = [*zip(named[::-1], node.args.defaults[::-1], strict=False)]
+            pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)  # type: ignore[arg-type]
+            for argument, default in pairs:
+                number = isinstance(default, ast.Constant) and type(default.value) in (int, float)
+                repeated = number and argument.arg in OPTION_NAMES | SHORT_NAMES
+                assert not repeated, f"{path.name}: {node.name}({argument.arg}=...) repeats a default"

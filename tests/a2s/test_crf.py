@@ -255,29 +255,6 @@ def test_grows_its_table_without_changing_the_result():
     assert difference(crf.mean_field(photo, unary, iterations=1, **parameters), exact) <= 1e-3
 
 
-# Several labels
-
-
-def test_two_labels_through_the_general_version():
-    photo, mask = drawing(30, 41), rough_mask(30, 41)
-    log_odds = crf.unary_from_labels(mask)
-    prob = crf.mean_field_labels(photo, np.stack([-log_odds / 2, log_odds / 2]))
-    np.testing.assert_allclose(prob[1], crf.mean_field(photo, log_odds), atol=1e-3)
-
-
-def test_three_labels_find_their_regions():
-    photo = np.zeros((20, 30, 3), np.uint8)
-    photo[:, 10:20] = (200, 40, 40)
-    photo[:, 20:] = (40, 40, 200)
-    truth = np.repeat([[0, 1, 2]], 10, axis=1).repeat(20, axis=0)
-    guess = truth.copy()
-    wrong = np.random.default_rng(0).random(truth.shape) < 0.3
-    guess[wrong] = (guess[wrong] + 1) % 3
-    prob = crf.mean_field_labels(photo, np.log(np.where(np.arange(3)[:, None, None] == guess, 0.6, 0.2)))
-    np.testing.assert_allclose(prob.sum(axis=0), 1.0, atol=1e-5)
-    assert (prob.argmax(axis=0) == truth).all()
-
-
 # Unaries, median, errors
 
 
@@ -321,8 +298,6 @@ def test_wrong_input_is_named():
         crf.unary_from_labels(unary > 0, gt_prob=0.5)
     with pytest.raises(ValueError, match="odd"):
         crf.median_filter(unary > 0, 4)
-    with pytest.raises(ValueError, match="L, H, W"):
-        crf.mean_field_labels(photo, unary)
 
 
 def test_no_iterations_return_the_unary():

@@ -32,7 +32,7 @@ class TinyEncoder(nn.Module):
 
 def detector(**options: object) -> DetectorNetwork:
     torch.manual_seed(0)
-    return DetectorNetwork(TinyEncoder(), channels=8, **options).eval()  # type: ignore[arg-type]
+    return DetectorNetwork(TinyEncoder(), **{"channels": 8, "finest_stride": 2, **options}).eval()  # type: ignore[arg-type]
 
 
 def photos(*shape: int) -> Tensor:
@@ -107,7 +107,10 @@ def test_sizes_of_the_published_decoder() -> None:
     counts = []
     for attention in (True, False):
         encoder = TinyEncoder((64, 256, 512, 1024, 2048))
-        counts.append(parameters(DetectorNetwork(encoder, attention=attention)) - parameters(encoder))
+        counts.append(
+            parameters(DetectorNetwork(encoder, channels=64, finest_stride=2, attention=attention))
+            - parameters(encoder)
+        )
     assert [round((25_557_032 + n) / 1e6, 2) for n in counts] == [28.40, 28.25]
 
 

@@ -27,7 +27,9 @@ from tiny import cpu, files_of, tiny_encoder
 def detector() -> Detector:
     """With a detector that nobody trained."""
     torch.manual_seed(0)
-    return Detector(TorchNetwork(DetectorNetwork(tiny_encoder(), channels=8), size=64, fabric=cpu()))
+    return Detector(
+        TorchNetwork(DetectorNetwork(tiny_encoder(), channels=8, finest_stride=2), size=64, fabric=cpu())
+    )
 
 
 def write_photo(path: Path, size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
@@ -158,7 +160,9 @@ def test_a_run_and_its_file_are_the_same_model(trained: Path, scenes: Path, tmp_
 
 
 def test_a_model_without_a_size_is_used_at_320(tmp_path: Path) -> None:
-    save_detector(tmp_path / "model.safetensors", DetectorNetwork(tiny_encoder(), channels=8))
+    save_detector(
+        tmp_path / "model.safetensors", DetectorNetwork(tiny_encoder(), channels=8, finest_stride=2)
+    )
     assert Detector.load(tmp_path / "model.safetensors", device="cpu").size == 320
 
 

@@ -3,7 +3,7 @@
 import shutil
 import struct
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from act2sal.predict.video import (
     VIDEO_SUFFIXES,
     Frame,
     VideoError,
-    predict_video,
     rewrite_video,
 )
 from tiny import files_of
@@ -31,6 +30,17 @@ WARM, COLD, DARK = (200, 80, 60), (20, 160, 220), (30, 30, 30)
 RATE = Fraction(30_000, 1001)
 FRAMES = 8
 DATE = "2020-01-02T03:04:05.000000Z"
+
+
+def predict_video(
+    source: Path, out: Path, look: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], *, quiet: bool
+) -> int:
+    """Write the video `source` anew with `look` applied to each frame."""
+
+    def work(frames: Iterable[Frame]) -> Iterator[NDArray[np.uint8]]:
+        return (look(frame.pixels) for frame in frames)
+
+    return rewrite_video(source, out, work, quiet=quiet)
 
 
 def scene(height: int, width: int) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from act2sal import config, errors, limits
 from act2sal.a2s import crf
 from act2sal.runtime import compiled
 
@@ -33,6 +34,8 @@ def copy_package(folder: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(SOURCE, folder / "act2sal" / "a2s" / "crf", ignore=ignored)
     (folder / "act2sal" / "runtime").mkdir()
+    for module in (config, limits, errors):
+        shutil.copy(module.__file__, folder / "act2sal")
     shutil.copy(compiled.__file__, folder / "act2sal" / "runtime")
 
 

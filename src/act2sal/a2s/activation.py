@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from act2sal.a2s.boundary import BoundaryKind, DecisionBoundary
 from act2sal.a2s.resampling import bilinear
+from act2sal.config import Stage1Config
 
 E3_STRIDE = 8
 
@@ -47,7 +48,7 @@ class ActivationBlock(nn.Module):
     The gate is the spatial mean, a 1x1 convolution and a sigmoid, multiplied onto the channels.
     """
 
-    def __init__(self, in_channels: int, channels: int = 64) -> None:
+    def __init__(self, in_channels: int, channels: int = Stage1Config.channels) -> None:
         super().__init__()
         self.conv = ScaledConv2d(in_channels, channels, 3, padding=1)
         self.norm = nn.GroupNorm(1, channels)
@@ -90,8 +91,8 @@ class ActivationNetwork(nn.Module):
         self,
         *,
         in_channels: tuple[int, int, int],
-        channels: int = 64,
-        fusion_stride: int = 4,
+        channels: int = Stage1Config.channels,
+        fusion_stride: int = Stage1Config.fusion_stride,
         boundary: BoundaryKind = "db5",
     ) -> None:
         super().__init__()

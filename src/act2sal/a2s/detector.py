@@ -121,9 +121,9 @@ class DetectorNetwork(nn.Module):
         self,
         encoder: nn.Module,
         *,
-        channels: int = 64,
+        channels: int,
+        finest_stride: Literal[2, 4],
         attention: bool = True,
-        finest_stride: Literal[2, 4] = 2,
         presence: ObjectPresence | None = None,
     ) -> None:
         super().__init__()

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from act2sal.config import Stage2Config
+
 RefineMap = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -24,7 +26,9 @@ def rectify(label: Tensor, prob: Tensor, lam: float) -> Tensor:
     return lam * label + (1 - lam) * prob
 
 
-def lambda_at(epoch: int, *, warmup: int = 2, lam: float = 0.4) -> float:
+def lambda_at(
+    epoch: int, *, warmup: int = Stage2Config.rectify_warmup, lam: float = Stage2Config.rectify_lambda
+) -> float:
     """Lambda of an epoch, counted from 0: 1 in the first `warmup` epochs, then `lam` (text after Eq. 14)."""
     return 1.0 if epoch < warmup else lam
 

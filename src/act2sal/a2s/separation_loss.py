@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from act2sal.a2s.activation import Activation
+from act2sal.config import Stage1Config
 from act2sal.runtime.prefetch import sent
 
 
@@ -17,7 +18,7 @@ def drop_pixels(shape: Sequence[int], rate: float, generator: torch.Generator) -
     return torch.rand(tuple(shape), generator=generator, device=generator.device) >= rate
 
 
-def separation_loss(theta: Tensor, alpha: float = 0.1, keep: Tensor | None = None) -> Tensor:
+def separation_loss(theta: Tensor, alpha: float = Stage1Config.alpha, keep: Tensor | None = None) -> Tensor:
     """Distance from the boundary as a loss (Eq. 4): `1 - mean(D^2 + alpha D)`, D = |sigmoid(theta) - 1/2|.
 
     Differs: the constant 1 is the official code's; the paper has none. The mean is over the kept pixels of
@@ -71,9 +72,9 @@ def undecided_margin(epoch: int, epochs: int) -> float:
 def stage1_loss(
     activation: Activation,
     *,
-    alpha: float = 0.1,
-    weights: tuple[float, float, float, float] = (1.0, 0.1, 0.3, 0.5),
-    drop: float = 0.5,
+    alpha: float = Stage1Config.alpha,
+    weights: tuple[float, float, float, float] = (1.0, *Stage1Config.side_weights),
+    drop: float = Stage1Config.drop_pixels,
     auxiliary: bool = True,
     exponent: float | None = None,
     margin: float = 0.0,
@@ -84,7 +85,7 @@ def stage1_loss(
     Args:
         activation: logits of the network.
         alpha: weight of the linear term (Table V).
-        weights: of F, F_3, F_4, F_5; the values are the official code's.
+        weights: of F, F_3, F_4, F_5; the defaults are the official code's.
         drop: fraction of the pixels dropped at random, afresh for every map; 0 is row A2 of Table IV.
         auxiliary: whether the side maps count; False is row A1 of Table IV.
         exponent: of `distance_loss`, which then takes the place of Eq. 4 (A2S-v2); None: Eq. 4.

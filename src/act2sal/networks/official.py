@@ -102,7 +102,7 @@ def stage1_from_official(tensors: Mapping[str, Tensor]) -> tuple[ActivationNetwo
 def detector_from_official(tensors: Mapping[str, Tensor]) -> DetectorNetwork:
     """The detector out of an official state dict, in eval mode."""
     encoder = _encoder(tensors)
-    detector = DetectorNetwork(encoder, channels=64)
+    detector = DetectorNetwork(encoder, channels=64, finest_stride=2)
     encoder_state = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     detector.load_state_dict({**_renamed(tensors, DETECTOR_LAYERS), **encoder_state})
     return detector.eval()

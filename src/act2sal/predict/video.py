@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("act2sal")
 
-FrameFunction = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""(H, W, 3) uint8 RGB -> (H, W, 3) RGB, (H, W) grey or, in a transparent video, (H, W, 4) RGBA; uint8."""
-
 
 class Frame(NamedTuple):
     """A frame, upright.
@@ -47,7 +44,8 @@ class Frame(NamedTuple):
 
 
 FramesFunction = Callable[[Iterable[Frame]], Iterable[NDArray[np.uint8]]]
-"""All frames, one after the other, to as many in their order, each as of a `FrameFunction`; it can look ahead."""
+"""Turns all frames, in order, into as many pictures (H, W, 3) RGB, (H, W) grey or, in a transparent video, (H, W, 4)
+RGBA, uint8; it may look ahead."""
 
 
 class VideoEncoder(NamedTuple):
@@ -92,17 +90,6 @@ _RGB_MATRIX = 0
 
 class VideoError(InputError):
     """A video that cannot be read or written; the message is one line that names it."""
-
-
-def predict_video(
-    source: Path, out: Path, frame_function: FrameFunction, *, overwrite: bool = False, quiet: bool = False
-) -> int:
-    """Write the video `source` anew with `frame_function` applied to each frame; see `rewrite_video`."""
-
-    def work(frames: Iterable[Frame]) -> Iterator[NDArray[np.uint8]]:
-        return (frame_function(frame.pixels) for frame in frames)
-
-    return rewrite_video(source, out, work, overwrite=overwrite, quiet=quiet)
 
 
 def rewrite_video(

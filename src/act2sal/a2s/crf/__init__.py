@@ -18,9 +18,10 @@ import cv2
 import numba.core.event
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from scipy.special import expit
 
 from act2sal.a2s.crf.inference import RandomField, to_spin
+from act2sal.config import LabelConfig
 from act2sal.runtime.compiled import Announce
 
 _COMPILING = threading.Lock()
@@ -30,12 +31,12 @@ def mean_field(
     photo: NDArray[np.uint8],
     unary: NDArray[np.float32],
     *,
-    iterations: int = 10,
-    gaussian_sxy: float = 3.0,
-    gaussian_compat: float = 3.0,
-    bilateral_sxy: float = 50.0,
-    bilateral_srgb: float = 5.0,
-    bilateral_compat: float = 10.0,
+    iterations: int = LabelConfig.iterations,
+    gaussian_sxy: float = LabelConfig.gaussian_sxy,
+    gaussian_compat: float = LabelConfig.gaussian_compat,
+    bilateral_sxy: float = LabelConfig.bilateral_sxy,
+    bilateral_srgb: float = LabelConfig.bilateral_srgb,
+    bilateral_compat: float = LabelConfig.bilateral_compat,
 ) -> NDArray[np.float32]:
     """Foreground probability of each pixel by mean-field inference.
 
@@ -72,57 +73,9 @@ def mean_field(
     return _infer(field, np.ascontiguousarray(unary, dtype=np.float32), iterations)
 
 
-def mean_field_labels(
-    photo: NDArray[np.uint8],
-    unary: NDArray[np.float32],
-    *,
-    iterations: int = 10,
-    gaussian_sxy: float = 3.0,
-    gaussian_compat: float = 3.0,
-    bilateral_sxy: float = 50.0,
-    bilateral_srgb: float = 5.0,
-    bilateral_compat: float = 10.0,
+def unary_from_labels(
+    mask: NDArray[np.bool_], *, gt_prob: float = LabelConfig.gt_prob
 ) -> NDArray[np.float32]:
-    """Probability of each of L labels; `mean_field` does the same for two labels with one map.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB.
-        unary: (L, H, W) float32, log-probability of each label up to a constant per pixel.
-        iterations: as in `mean_field`.
-        gaussian_sxy: as in `mean_field`.
-        gaussian_compat: as in `mean_field`.
-        bilateral_sxy: as in `mean_field`.
-        bilateral_srgb: as in `mean_field`.
-        bilateral_compat: as in `mean_field`.
-
-    Returns:
-        (L, H, W) float32 that sums to 1 over L.
-
-    Raises:
-        ValueError: as in `mean_field`.
-    """
-    if unary.ndim != 3:
-        raise ValueError(f"several labels need a unary (L, H, W), not {unary.shape}")
-    for label in unary:
-        _check(photo, label, iterations)
-    field = _build_field(
-        photo,
-        gaussian_sxy=gaussian_sxy,
-        gaussian_compat=gaussian_compat,
-        bilateral_sxy=bilateral_sxy,
-        bilateral_srgb=bilateral_srgb,
-        bilateral_compat=bilateral_compat,
-    )
-    prob = softmax(unary.astype(np.float32), axis=0)
-    for _ in range(iterations):
-        score = np.array(unary, dtype=np.float32, order="C")
-        for values, total in zip(prob, score, strict=True):
-            field.add_message(values, total)
-        prob = softmax(score, axis=0)
-    return prob
-
-
-def unary_from_labels(mask: NDArray[np.bool_], *, gt_prob: float = 0.7) -> NDArray[np.float32]:
     """Log-odds of a hard label that is right with a given probability.
 
     Args:
@@ -155,7 +108,7 @@ def unary_from_prob(prob: NDArray[np.float32], *, clip: float = 1e-5) -> NDArray
     return np.log(held / (1.0 - held)).astype(np.float32)
 
 
-def median_filter(mask: NDArray[np.bool_], size: int = 7) -> NDArray[np.bool_]:
+def median_filter(mask: NDArray[np.bool_], size: int = LabelConfig.median) -> NDArray[np.bool_]:
     """Median of a hard mask in each window, with the border pixels repeated outwards.
 
     Args:
