@@ -72,7 +72,7 @@ def test_opaque_modes_of_pillow(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBa"])
-def test_alpha_of_pillow_is_laid_on_white(mode: str) -> None:
+def test_alpha_of_something_dark_in_pillow_is_laid_on_white(mode: str) -> None:
     rgba = Image.fromarray(np.array([[[100, 100, 100, 255], [100, 100, 100, 0]]], np.uint8))
     np.testing.assert_array_equal(rgb_of(rgba.convert(mode))[0], [[100] * 3, [255] * 3])
 
@@ -136,7 +136,7 @@ def test_arrays(array: NDArray, expected: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 255])
-def test_alpha_of_an_array_is_laid_on_white(scale: int) -> None:
+def test_alpha_of_something_dark_in_an_array_is_laid_on_white(scale: int) -> None:
     rgba = np.array([[[100, 0, 0, 255], [100, 0, 0, 0], [100, 0, 0, 51]]], np.uint8)
     array = rgba if scale == 1 else rgba / 255
     np.testing.assert_array_equal(rgb_of(array)[0], [[100, 0, 0], [255, 255, 255], [224, 204, 204]])

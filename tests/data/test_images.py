@@ -137,7 +137,7 @@ def test_orientation_of_a_jpeg(tmp_path: Path) -> None:
     assert np.abs(photo.astype(int) - np.rot90(smooth(32, 48), -1)).mean() < 4
 
 
-def test_alpha_is_laid_on_white(tmp_path: Path) -> None:
+def test_alpha_of_something_dark_is_laid_on_white(tmp_path: Path) -> None:
     rgba = np.zeros((1, 3, 4), np.uint8)
     rgba[0, :, 0] = 100
     rgba[0, :, 3] = (255, 0, 51)  # 51 / 255 = 0.2

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2sal.cli import main
-from act2sal.data.images import Opacity
+from act2sal.data.transparency import Opacity
 from act2sal.errors import InputError
 from act2sal.predict.output_kinds import parse_kind, rendered
 from act2sal.predict.selection import Selection, feathered, grown

@@ -12,6 +12,7 @@ from act2sal.config import Format
 from act2sal.data.encoding import read_profile
 from act2sal.data.image_inputs import ImageInput
 from act2sal.data.images import read_photo
+from act2sal.predict.animation import Animation
 from act2sal.predict.detector import Detector
 from act2sal.predict.maps import Outcome, predict_by
 from act2sal.predict.output_kinds import parse_kind
@@ -94,6 +95,61 @@ def test_what_is_transparent_is_neither_salient_nor_seen(tmp_path: Path) -> None
     pixels = done(tmp_path / "a.png", tmp_path / "jpg.jpg", "color:#00a000", format="jpg")
     half = (np.array(RED) + GREEN) / 2
     assert np.abs(pixels[10, [5, 15, 25]] - [GREEN, half, RED]).max() <= 6
+
+
+def logo(*halves: tuple[int, int, int]) -> tuple[Image.Image, NDArray[np.bool_]]:
+    """A ring on nothing, of one colour or of two beside each other, and where it is."""
+    rows, columns = np.mgrid[:180, :240]
+    distance = np.hypot(rows - 90, columns - 120)
+    ring = (distance > 30) & (distance < 70)
+    pixels = np.zeros((180, 240, 4), np.uint8)
+    pixels[:, :120, :3], pixels[:, 120:, :3] = halves[0], halves[-1]
+    pixels[ring, 3] = 255
+    return Image.fromarray(pixels), ring
+
+
+WHITE, GREY, BLACK = (255, 255, 255), (128, 128, 128), (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "colours", [[WHITE], [BLACK], [GREY], [(70, 70, 70)], [(200, 200, 200)], [(200, 30, 30)], [BLACK, WHITE]]
+)
+def test_a_logo_of_any_colour_is_found_by_the_detector(
+    colours: list[tuple[int, int, int]], tmp_path: Path
+) -> None:
+    """Its map is that before anything transparent is taken out of it."""
+    picture, ring = logo(*colours)
+    picture.save(tmp_path / "logo.png")
+    detector = Detector.load()
+    prob = detector(tmp_path / "logo.png")
+    left = np.arange(240)[None] < 120
+    for half in (ring & left, ring & ~left):
+        assert prob[half].mean() > 0.9 > 0.2 > prob[~ring].mean()
+    assert detector.confidence(tmp_path / "logo.png") > 0.8
+    np.testing.assert_array_equal(detector(np.array(picture)), prob)
+
+
+@pytest.mark.parametrize("kind", ["overlay", "blur"])
+def test_what_a_network_sees_behind_a_logo_is_not_shown(kind: str, tmp_path: Path) -> None:
+    picture, ring = logo(WHITE)
+    picture.save(tmp_path / "logo.png")
+    seen: list[NDArray[np.uint8]] = []
+
+    def look(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(photo)
+        return ring.astype(np.float32)
+
+    pixels = done(tmp_path / "logo.png", tmp_path / "o.png", kind, look)
+    assert seen[0][0, 0].tolist() == [0, 0, 0]
+    assert pixels[~ring].min() == 255
+
+
+def test_all_frames_of_an_animation_have_the_same_behind_them(tmp_path: Path) -> None:
+    """What the first frame that shows anything stands out from: here it is white, and so black, also behind black."""
+    frames = [Image.new("RGBA", (240, 180)), logo(WHITE)[0], logo((40, 40, 40))[0], logo(GREY)[0]]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=100)
+    seen = [frame.pixels[0, 0].tolist() for frame in Animation.open(tmp_path / "a.png").frames()]
+    assert seen == [[255] * 3, [0] * 3, [0] * 3, [0] * 3]
 
 
 def swapped_profile() -> bytes:

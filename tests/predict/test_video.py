@@ -294,7 +294,7 @@ def test_transparency(clip: Path, tmp_path: Path, suffix: str) -> None:
         assert np.abs(shown[row, 20] - (*WARM, alpha)).max() <= 6
 
 
-def test_a_transparent_video_is_seen_on_white_and_with_its_alpha(clip: Path, tmp_path: Path) -> None:
+def test_a_transparent_video_is_seen_on_a_ground_and_with_its_alpha(clip: Path, tmp_path: Path) -> None:
     made = np.zeros((48, 64, 4), np.uint8)
     made[:, 32:] = (*WARM, 255)
     source = tmp_path / "clip.mov"

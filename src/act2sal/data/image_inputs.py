@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from act2sal.data.images import (
-    Opacity,
     read_photo,
     read_with_opacity,
     reason_of,
     upright_opacity,
     upright_rgb,
 )
+from act2sal.data.transparency import Opacity
 
 
 @runtime_checkable
@@ -40,8 +40,8 @@ def rgb_of(image: ImageInput) -> NDArray[np.uint8]:
     """Any `ImageInput` as (H, W, 3) uint8 RGB; may share the memory of an array.
 
     Paths and Pillow images follow the rules of `images.read_photo`: both are turned upright by their EXIF
-    orientation, and alpha is laid on white, as it is for arrays. Where the channels could lie in front and behind,
-    they lie behind in arrays and in front in tensors.
+    orientation, and alpha is laid on a plain ground, as it is for arrays. Where the channels could lie in front and
+    behind, they lie behind in arrays and in front in tensors.
 
     Raises:
         ImageError: a path that cannot be read as a photo.

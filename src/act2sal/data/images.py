@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from act2sal.data.color_profiles import as_rgb
+from act2sal.data.transparency import WHITE, Opacity
 from act2sal.errors import FileError, InputError
 
 Value = TypeVar("Value")
@@ -72,26 +73,15 @@ def name_of(file: ImageFile) -> Path:
 def read_photo(file: ImageFile) -> NDArray[np.uint8]:
     """Decode a file (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) -> (H, W, 3) uint8 RGB.
 
-    The EXIF orientation is applied. Transparency is laid on white, 16-bit values are scaled to 8 bits, other
-    deep values from their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile
-    in the file; of an animation the first frame counts. Safe to call from several threads.
+    The EXIF orientation is applied. What is transparent is laid on white, black or mid-grey, whichever the photo
+    stands out from (`Opacity.level_behind`). 16-bit values are scaled to 8 bits, other deep values from their own
+    range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile in the file; of an animation
+    the first frame counts. Safe to call from several threads.
 
     Raises:
         ImageError: missing, empty, truncated, no image, or more pixels than `limit_pixels` allows.
     """
     return decoded(file, lambda image, png: _to_rgb(image, png=png))
-
-
-class Opacity(NamedTuple):
-    """Colours and alpha of a photo with transparency.
-
-    Attributes:
-        colours: (H, W, 3) uint8 RGB, not blended with anything; white where alpha is 0.
-        alpha: (H, W) uint8.
-    """
-
-    colours: NDArray[np.uint8]
-    alpha: NDArray[np.uint8]
 
 
 def read_with_opacity(file: ImageFile) -> tuple[NDArray[np.uint8], Opacity | None]:
@@ -269,9 +259,9 @@ def _to_rgb(image: Image.Image, *, png: bool) -> NDArray[np.uint8]:
         sixteen_bit = image.mode.startswith("I;16") or png
         return _scale_deep(np.asarray(image, dtype=np.float64), sixteen_bit=sixteen_bit)
     if image.has_transparency_data:
-        rgba = _rgba(image)
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
+        opacity = Opacity.of(np.array(_rgba(image)))
+        level = opacity.level_behind()
+        return opacity.laid_on(WHITE if level is None else level)
     return np.array(as_rgb(image))
 
 
@@ -290,13 +280,8 @@ def _rgba(image: Image.Image) -> Image.Image:
 def _opacity(image: Image.Image) -> Opacity | None:
     if image.mode == "F" or image.mode.startswith("I") or not image.has_transparency_data:
         return None
-    pixels = np.array(_rgba(image))
-    alpha = np.ascontiguousarray(pixels[..., 3])
-    if alpha.min() == 255:
-        return None
-    colours = np.ascontiguousarray(pixels[..., :3])
-    colours[alpha == 0] = 255
-    return Opacity(colours, alpha)
+    opacity = Opacity.of(np.array(_rgba(image)))
+    return None if opacity.alpha.min() == 255 else opacity
 
 
 def _scale_deep(values: NDArray[np.float64], *, sixteen_bit: bool) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from act2sal.data.images import ImageError, ImageFile, name_of, open_image, reason_of, upright_rgb
-from act2sal.predict.video import Frame
+from act2sal.predict.video import Frame, TransparentFrames
 
 MOST_PIXELS = 250_000_000
 """Of all frames together: those of the result are held until it is written."""
@@ -59,12 +59,12 @@ class Animation:
         Raises:
             ImageError: the file has changed.
         """
-        seconds = 0.0
+        seconds, clear = 0.0, TransparentFrames()
         try:
             with open_image(self.file) as image:
                 for number, duration in enumerate(self.durations):
                     image.seek(number)
-                    yield _frame(image, seconds)
+                    yield _frame(image, seconds, clear)
                     seconds += duration / 1000
         except GeneratorExit:
             raise
@@ -72,12 +72,12 @@ class Animation:
             raise ImageError(name_of(self.file), reason_of(error)) from error
 
 
-def _frame(image: Image.Image, seconds: float) -> Frame:
+def _frame(image: Image.Image, seconds: float, clear: TransparentFrames) -> Frame:
     """The picture at which the animation stands."""
     if not image.has_transparency_data:
         return Frame(upright_rgb(image), seconds)
     rgba = ImageOps.exif_transpose(image).convert("RGBA")
-    return Frame.of_rgba(np.array(rgba), seconds)
+    return clear.frame(np.array(rgba), seconds)
 
 
 def _plays(image: Image.Image) -> int:

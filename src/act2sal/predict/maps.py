@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from act2sal.data.images import (
     ImageError,
-    Opacity,
     SaliencyMethod,
     pixels_in,
     read_with_opacity,
@@ -22,6 +21,7 @@ from act2sal.data.images import (
 from act2sal.data.origin import LABEL_FREE
 from act2sal.data.photo_search import Remarks
 from act2sal.data.pixel_budget import MOST_PIXELS, naming_lack
+from act2sal.data.transparency import Opacity
 from act2sal.errors import InputError
 from act2sal.predict.detector import BATCH, NO_CONFIDENCE, Detector
 from act2sal.predict.plan import Task, planned

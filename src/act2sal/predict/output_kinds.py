@@ -12,7 +12,8 @@ from PIL import ImageColor
 
 from act2sal.data.color_profiles import from_srgb, in_srgb
 from act2sal.data.encoding import HOLDS_ALPHA, Format, read_profile
-from act2sal.data.images import ImageError, Opacity, read_photo
+from act2sal.data.images import ImageError, read_photo
+from act2sal.data.transparency import WHITE, Opacity
 from act2sal.errors import InputError
 from act2sal.predict import compositing
 from act2sal.predict.selection import Selection
@@ -115,7 +116,7 @@ def rendered(
         prob: its saliency, (H, W) float32 in [0, 1].
         selection: what of it is shown.
         opacity: of a photo with transparency: nothing is more opaque in a cut-out, or covers more of a background,
-            and what is wholly transparent is neither object nor ground.
+            and what is wholly transparent is neither object nor ground; it is shown on white.
         icc_profile: the photo's colour space, into which colours and backgrounds are brought; None: sRGB.
 
     Returns:
@@ -130,11 +131,11 @@ def rendered(
     alpha = _seen(select(prob), opacity)
     if kind.name in ("map", "mask"):
         return np.round(alpha * 255).astype(np.uint8)
+    colours, cover = photo, None
+    if opacity is not None:  # what the photo was laid on for a network is not shown
+        photo, colours, cover = opacity.laid_on(WHITE), opacity.colours, opacity.alpha
     if kind.name == "overlay":
         return compositing.overlay(photo, alpha, tint=_color_in(compositing.TINT, icc_profile))
-    colours, cover = photo, None
-    if opacity is not None:
-        colours, cover = opacity.colours, opacity.alpha
     if kind.name == "cutout":
         return compositing.cutout(colours, alpha, cover)
     background = _background(kind, photo, alpha, icc_profile)

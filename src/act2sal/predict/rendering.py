@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from act2sal.config import Annotations
 from act2sal.data.encoding import NO_PROFILE, Format, Profile, encoded, read_profile
-from act2sal.data.images import ImageFile, Opacity
+from act2sal.data.images import ImageFile
 from act2sal.data.origin import Origin, write_result
+from act2sal.data.transparency import Opacity
 from act2sal.predict.annotations import YOLO_SUFFIX, yolo_lines
 from act2sal.predict.cropping import crop_around, cropped, refuse_margin
 from act2sal.predict.outlines import Region, regions_of

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.data.images import Opacity, written_whole
+from act2sal.data.images import written_whole
 from act2sal.data.origin import Origin, note, video_comment
+from act2sal.data.transparency import WHITE, Opacity
 from act2sal.errors import InputError
 from act2sal.predict.video_sound import Sound, add_sounds, require_video
 from act2sal.runtime import progress
@@ -26,21 +27,31 @@ logger = logging.getLogger("act2sal")
 class Frame(NamedTuple):
     """A frame, upright.
 
-    pixels: (H, W, 3) uint8 RGB, what is transparent laid on white; time: in seconds, None where the video does not
-    tell; opacity: its transparency, None where it has none.
+    pixels: (H, W, 3) uint8 RGB, what is transparent laid on a plain ground; time: in seconds, None where the video
+    does not tell; opacity: its transparency, None where it has none.
     """
 
     pixels: NDArray[np.uint8]
     time: float | None
     opacity: Opacity | None = None
 
-    @classmethod
-    def of_rgba(cls, rgba: NDArray[np.uint8], time: float | None) -> "Frame":
-        """A frame with transparency, (H, W, 4) uint8."""
-        share = rgba[..., 3:].astype(np.float32) / 255
-        laid = share * rgba[..., :3] + (1 - share) * 255
-        colours = np.where(share > 0, rgba[..., :3], np.uint8(255))
-        return cls(np.round(laid).astype(np.uint8), time, Opacity(colours, rgba[..., 3]))
+
+class TransparentFrames:
+    """Makes the transparent frames of one film, all before the same ground.
+
+    It is the one that the first frame with anything in it stands out from (`Opacity.level_behind`); a ground chosen
+    anew for each frame would flicker, and the maps with it.
+    """
+
+    def __init__(self) -> None:
+        self._level: int | None = None
+
+    def frame(self, rgba: NDArray[np.uint8], time: float | None) -> Frame:
+        """A frame of pixels (H, W, 4) uint8."""
+        opacity = Opacity.of(rgba)
+        if self._level is None:
+            self._level = opacity.level_behind()
+        return Frame(opacity.laid_on(WHITE if self._level is None else self._level), time, opacity)
 
 
 FramesFunction = Callable[[Iterable[Frame]], Iterable[NDArray[np.uint8]]]
@@ -184,7 +195,7 @@ def _frames(
     times: "deque[VideoFrame]",
 ) -> Iterator[Frame]:
     """The frames; `times` gets them as they were decoded, and the sound goes its way in between."""
-    damaged, last, resized = 0, None, False
+    damaged, last, resized, clear = 0, None, False, TransparentFrames()
     for packet in reader.demux(pictures, *(reader.streams[index] for index in sounds)):
         if packet.stream.index in sounds:
             _put(sounds, packet, source)
@@ -199,7 +210,7 @@ def _frames(
             times.append(frame)
             shown = _upright(frame, looked)
             transparent = shown.shape[2] == 4
-            yield Frame.of_rgba(shown, frame.time) if transparent else Frame(shown, frame.time)
+            yield clear.frame(shown, frame.time) if transparent else Frame(shown, frame.time)
     if damaged:
         what = "a damaged frame is" if damaged == 1 else f"{damaged} damaged frames are"
         logger.warning("%s: %s left out", source, what)
