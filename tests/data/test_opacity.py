@@ -20,7 +20,8 @@ def of_greys(*greys: tuple[int, int, int]) -> Opacity:
         ([(1, 255, 255)], BLACK),
         ([(1, 0, 255)], WHITE),
         ([(1, 100, 255)], WHITE),  # 155 away, from black 100
-        ([(1, 200, 255)], BLACK),
+        ([(1, 223, 255)], WHITE),  # 32 away is enough
+        ([(1, 224, 255)], BLACK),
         ([(5, 0, 255), (5, 255, 255)], GREY),  # on white and on black, half of it is gone
         ([(95, 0, 255), (5, 255, 255)], WHITE),  # a twentieth may vanish
         ([(85, 0, 255), (15, 255, 255)], GREY),
@@ -40,7 +41,7 @@ def test_by_hand(greys: list[tuple[int, int, int]], level: int | None) -> None:
 def test_two_greys_never_vanish(one: int, other: int) -> None:
     level = of_greys((3, one, 255), (3, other, 255)).level_behind()
     assert level is not None
-    assert min(abs(one - level), abs(other - level)) >= 64
+    assert min(abs(one - level), abs(other - level)) >= 32
 
 
 def test_laid_on_a_ground() -> None:

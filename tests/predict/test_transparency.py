@@ -112,7 +112,17 @@ WHITE, GREY, BLACK = (255, 255, 255), (128, 128, 128), (0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    "colours", [[WHITE], [BLACK], [GREY], [(70, 70, 70)], [(200, 200, 200)], [(200, 30, 30)], [BLACK, WHITE]]
+    "colours",
+    [
+        [WHITE],
+        [BLACK],
+        [GREY],
+        [(70, 70, 70)],
+        [(220, 220, 220)],
+        [(235, 235, 235)],
+        [(200, 30, 30)],
+        [BLACK, WHITE],
+    ],
 )
 def test_a_logo_of_any_colour_is_found_by_the_detector(
     colours: list[tuple[int, int, int]], tmp_path: Path

@@ -73,9 +73,9 @@ def name_of(file: ImageFile) -> Path:
 def read_photo(file: ImageFile) -> NDArray[np.uint8]:
     """Decode a file (by its content: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) -> (H, W, 3) uint8 RGB.
 
-    The EXIF orientation is applied. What is transparent is laid on white, black or mid-grey, whichever the photo
-    stands out from (`Opacity.level_behind`). 16-bit values are scaled to 8 bits, other deep values from their own
-    range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile in the file; of an animation
+    The EXIF orientation is applied. What is transparent is laid on white, or on black or mid-grey where the photo
+    does not stand out from that (`Opacity.level_behind`). 16-bit values are scaled to 8 bits, other deep values from
+    their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile in the file; of an animation
     the first frame counts. Safe to call from several threads.
 
     Raises:

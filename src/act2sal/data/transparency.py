@@ -11,6 +11,10 @@ WHITE, BLACK, GREY = 255, 0, 128
 UNLIKE = 0.9
 """Share of what is opaque that has to differ from what lies behind it; our choice, as outlines may vanish."""
 
+ENOUGH = 32
+"""Difference in luminance, of 255, that is enough on white. Our choice: at two thirds of it the shipped detector still
+marks a pale logo (one of the tests of predicting has it)."""
+
 
 class Opacity(NamedTuple):
     """Colours and alpha of a photo with transparency.
@@ -40,14 +44,16 @@ class Opacity(NamedTuple):
     def level_behind(self) -> int | None:
         """The grey level that the photo stands out from: white, black or mid-grey; None where nothing is opaque.
 
-        A white logo cannot be seen on white, a black one not on black, and one of both colours on neither. So the
-        level is taken from which 90 % of what is opaque differ by most in luminance; where two are equal, white,
-        the ground of catalogues. Three levels are enough: any two luminances are 64 or more away from one of them.
+        White, the ground of catalogues, where 90 % of what is opaque differ enough from it; else the level from which
+        they differ by most, as a white logo cannot be seen on white, and one of black and white neither there nor
+        on black. Three levels do: any two luminances are 64 or more away from one of them.
         """
         luminance = np.asarray(Image.fromarray(self.colours).convert("L"))
         opaque = np.bincount(luminance.ravel(), weights=self.alpha.ravel(), minlength=256).astype(np.float64)
         if not opaque.any():
             return None
+        if _contrast(opaque, WHITE) >= ENOUGH:
+            return WHITE
         return max((WHITE, BLACK, GREY), key=lambda level: _contrast(opaque, level))
 
 
