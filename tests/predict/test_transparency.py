@@ -11,7 +11,6 @@ from PIL import Image, ImageCms
 from act2sal.config import Format
 from act2sal.data.encoding import read_profile
 from act2sal.data.image_inputs import ImageInput
-from act2sal.data.images import read_photo
 from act2sal.predict.animation import Animation
 from act2sal.predict.detector import Detector
 from act2sal.predict.maps import Outcome, predict_by
@@ -190,36 +189,6 @@ def test_backgrounds_and_tints_are_brought_into_the_colours_of_the_photo(tmp_pat
     assert read_profile(tmp_path / "co0.png").icc_profile == swapped_profile()
     tinted = done(photo, tmp_path / "tint.png", "overlay")[5, 5]
     assert tinted[2] > 150 > tinted[0]
-
-
-def test_grey_with_a_profile_of_its_own_becomes_srgb(tmp_path: Path) -> None:
-    """Numbers that are proportional to light: half of it is 188 in sRGB."""
-    grey = _grey_profile(gamma=1.0)
-    Image.new("L", (4, 4), 128).save(tmp_path / "a.png", icc_profile=grey)
-    assert abs(int(read_photo(tmp_path / "a.png")[0, 0, 0]) - 188) <= 1
-
-
-def _grey_profile(gamma: float) -> bytes:
-    """ICC.1:2022: a header, and the tags that a display's grey profile has to have."""
-    text = b"desc" + bytes(4) + (2).to_bytes(4, "big") + b"g\0" + bytes(78)
-    white = b"XYZ " + bytes(4) + b"".join(round(x * 65536).to_bytes(4, "big") for x in (0.9642, 1, 0.8249))
-    curve = b"curv" + bytes(4) + (1).to_bytes(4, "big") + round(gamma * 256).to_bytes(2, "big") + bytes(2)
-    tags = {b"desc": text, b"wtpt": white, b"kTRC": curve, b"cprt": b"text" + bytes(4) + b"-\0\0\0"}
-    table, data, start = b"", b"", 132 + 12 * len(tags)
-    for name, content in tags.items():
-        table += name + (start + len(data)).to_bytes(4, "big") + len(content).to_bytes(4, "big")
-        data += content + bytes(-len(content) % 4)
-    body = len(tags).to_bytes(4, "big") + table + data
-    head = bytes(4) + b"\2\x10\0\0mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28) + white[8:] + bytes(48)
-    return (128 + len(body)).to_bytes(4, "big") + head + body
-
-
-@pytest.mark.parametrize("broken", [b"", b"x" * 200, _grey_profile(1.0)[:140]])
-def test_a_damaged_profile_changes_nothing(broken: bytes, tmp_path: Path) -> None:
-    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "a.jpg", icc_profile=broken)
-    Image.new("L", (4, 4), 128).save(tmp_path / "b.png", icc_profile=broken)
-    assert read_photo(tmp_path / "a.jpg")[0, 0, 0] > 200
-    assert read_photo(tmp_path / "b.png")[0, 0, 0] == 128
 
 
 @pytest.mark.parametrize("held", ["path", "pillow", "array", "tensor"])

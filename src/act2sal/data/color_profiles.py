@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-_CONVERTED = {b"CMYK": ("CMYK",), b"GRAY": ("L", "1"), b"Lab ": ("LAB",)}
-"""Modes of Pillow whose pixels a profile of that colour space describes."""
+_CONVERTED = {b"CMYK": "CMYK", b"Lab ": "LAB"}
+"""The mode of Pillow whose pixels a profile of that colour space describes, beside those of grey."""
 
 
 def space_of(icc_profile: object) -> bytes | None:
@@ -21,12 +21,26 @@ def space_of(icc_profile: object) -> bytes | None:
 def as_rgb(image: Image.Image) -> Image.Image:
     """Convert an opaque image to RGB: by a profile of CMYK, grey or Lab, else by Pillow's formulas."""
     profile = image.info.get("icc_profile")
-    if image.mode in _CONVERTED.get(space_of(profile) or b"", ()):
-        source = image.convert("L") if image.mode == "1" else image
-        converted = _converted(source, profile, None)
+    curve = grey_curve(profile) if image.mode in ("L", "1") else None
+    if curve is not None:
+        return image.convert("L").point(np.round(curve).astype(int).tolist()).convert("RGB")
+    if image.mode == _CONVERTED.get(space_of(profile) or b""):
+        converted = _converted(image, profile, None, exact=image.mode == "LAB")
         if converted is not None:
             return converted
     return image.convert("RGB")
+
+
+def grey_curve(icc_profile: bytes | None) -> NDArray[np.float64] | None:
+    """What the 256 levels of a grey profile are in sRGB, (256,); None where there is none that can be used.
+
+    Deeper values lie between them, as Pillow converts only 8 bits.
+    """
+    if space_of(icc_profile) != b"GRAY":
+        return None
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    converted = _converted(ramp, icc_profile, None, exact=True)
+    return None if converted is None else np.asarray(converted, np.float64)[0].mean(axis=-1)
 
 
 def in_srgb(pixels: NDArray[np.uint8], icc_profile: bytes | None) -> NDArray[np.uint8]:
@@ -46,8 +60,14 @@ def _pixels_by(pixels: NDArray[np.uint8], source: bytes | None, target: bytes | 
     return pixels if converted is None else np.array(converted)
 
 
-def _converted(image: Image.Image, source: bytes | None, target: bytes | None) -> Image.Image | None:
-    """Convert an image between two profiles, None standing for sRGB; returns None where a profile cannot be used."""
+def _converted(
+    image: Image.Image, source: bytes | None, target: bytes | None, *, exact: bool = False
+) -> Image.Image | None:
+    """Convert an image between two profiles, None standing for sRGB; returns None where a profile cannot be used.
+
+    exact: without the coarse table that Little CMS makes of some profiles, which errs by ten levels in the shadows;
+    this takes several times as long.
+    """
     try:
         return ImageCms.profileToProfile(
             image,
@@ -55,6 +75,7 @@ def _converted(image: Image.Image, source: bytes | None, target: bytes | None) -
             _opened(target),
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             outputMode="RGB",
+            flags=ImageCms.Flags.NOOPTIMIZE if exact else ImageCms.Flags.NONE,
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from act2sal.data.color_profiles import as_rgb
+from act2sal.data.color_profiles import as_rgb, grey_curve
 from act2sal.data.transparency import WHITE, Opacity
 from act2sal.errors import FileError, InputError
 
@@ -75,8 +75,8 @@ def read_photo(file: ImageFile) -> NDArray[np.uint8]:
 
     The EXIF orientation is applied. What is transparent is laid on white, or on black or mid-grey where the photo
     does not stand out from that (`Opacity.level_behind`). 16-bit values are scaled to 8 bits, other deep values from
-    their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile in the file; of an animation
-    the first frame counts. Safe to call from several threads.
+    their own range; CMYK, palette, grey and 1-bit become RGB, CMYK, Lab and grey by the profile in the file; of an
+    animation the first frame counts. Safe to call from several threads.
 
     Raises:
         ImageError: missing, empty, truncated, no image, or more pixels than `limit_pixels` allows.
@@ -257,7 +257,8 @@ def _to_rgb(image: Image.Image, *, png: bool) -> NDArray[np.uint8]:
     if image.mode == "F" or image.mode.startswith("I"):
         # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
         sixteen_bit = image.mode.startswith("I;16") or png
-        return _scale_deep(np.asarray(image, dtype=np.float64), sixteen_bit=sixteen_bit)
+        curve = grey_curve(image.info.get("icc_profile")) if sixteen_bit else None
+        return _scale_deep(np.asarray(image, dtype=np.float64), sixteen_bit=sixteen_bit, curve=curve)
     if image.has_transparency_data:
         opacity = Opacity.of(np.array(_rgba(image)))
         level = opacity.level_behind()
@@ -284,11 +285,16 @@ def _opacity(image: Image.Image) -> Opacity | None:
     return None if opacity.alpha.min() == 255 else opacity
 
 
-def _scale_deep(values: NDArray[np.float64], *, sixteen_bit: bool) -> NDArray[np.uint8]:
+def _scale_deep(
+    values: NDArray[np.float64], *, sixteen_bit: bool, curve: NDArray[np.float64] | None = None
+) -> NDArray[np.uint8]:
+    """Deep grey values (H, W) in 8 bits, (H, W, 3) uint8; curve: what 8-bit levels are in sRGB (`grey_curve`)."""
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = (0.0, 65535.0) if sixteen_bit else (float(values.min()), float(values.max()))
-    gray = np.round(255 * np.clip((values - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)
-    return np.repeat(gray[..., None], 3, axis=2)
+    levels = 255 * np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    if curve is not None:
+        levels = np.interp(levels, np.arange(256), curve)
+    return np.repeat(np.round(levels).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def limit_pixels(most: int) -> None:

@@ -12,8 +12,8 @@ UNLIKE = 0.9
 """Share of what is opaque that has to differ from what lies behind it; our choice, as outlines may vanish."""
 
 ENOUGH = 32
-"""Difference in luminance, of 255, that is enough on white. Our choice: at two thirds of it the shipped detector still
-marks a pale logo (one of the tests of predicting has it)."""
+"""Difference in luminance, of 255, that is enough on white. Our choice: at two thirds of it the shipped detector
+still marks a pale logo (one of the tests of predicting has it)."""
 
 
 class Opacity(NamedTuple):
