@@ -33,7 +33,7 @@ DATE = "2020-01-02T03:04:05.000000Z"
 
 
 def predict_video(
-    source: Path, out: Path, look: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], *, quiet: bool
+    source: Path, out: Path, look: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], *, quiet: bool = False
 ) -> int:
     """Write the video `source` anew with `look` applied to each frame."""
 
