@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format recipe benchmark mutants clean
+.PHONY: help demo test check docs format recipe benchmark mutants clean
 
 help:
 	@echo "make demo       train and predict on bundled material (about 6 minutes on 2 cores), then see demo/run/report.html"
 	@echo "make test       all tests; the last line says which were skipped, and why"
 	@echo "make check      ruff and mypy"
+	@echo "make docs       the site, in build/site/index.html; first renews the pages of measurements and presets"
 	@echo "make recipe     NAME=... DATA=... [WEIGHTS=...] [SEED=0]: re-run a recipe and write recipes/results/"
 	@echo "make benchmark  NAME=... ARGS=...: a benchmark of benchmarks/, each says what it needs"
 	@echo "make mutants    small changes to losses and detector that the tests should notice (10 minutes)"
@@ -30,6 +31,13 @@ check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python docs/make_pages.py
+	$(BIN)/python docs/make_presets.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "build/site/index.html"
 
 format: $(READY)
 	$(BIN)/ruff check --fix

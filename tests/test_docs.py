@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from test_readme import recipe_module
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GUIDE = (DOCS / "guide.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
@@ -58,6 +60,25 @@ def test_the_page_of_presets_is_current() -> None:
         check=True,
     )
     assert (DOCS / "presets.md").read_text(encoding="utf-8") == done.stdout
+
+
+def test_the_pages_of_measurements_are_current() -> None:
+    pages = recipe_module("make_pages", "docs").pages()
+    assert len(pages) == 2
+    for name, text in pages.items():
+        assert (DOCS / name).read_text(encoding="utf-8") == text, f"{name}: run python docs/make_pages.py"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert page.parent.name == "templates" or (page.parent / target).exists(), target
+
+
+def test_the_site_names_every_page() -> None:
+    listed = set(re.findall(r"[\w/-]+\.md", (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")))
+    there = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert listed == {name for name in there if not name.startswith("templates/")}
 
 
 @pytest.mark.parametrize("name", ["levers", "levers_400"])
