@@ -17,6 +17,8 @@ from act2sal.config import Annotations
 from act2sal.errors import InputError
 from act2sal.predict.job import Job, rendering_of
 from act2sal.predict.maps import Decoded, Found
+from act2sal.predict.output_kinds import OBJECT
+from act2sal.predict.selection import Selection
 from polygons import filled
 from tiny import files_of
 
@@ -52,8 +54,9 @@ def blobs(path: Path, seed: int) -> Path:
     return path
 
 
-def job(out: Path, kind: Annotations, *kinds: str, **options: Any) -> Job:
-    return Job(Red(), rendering_of(kinds or ("mask",), out, annotations=kind, **options), out, quiet=True)
+def job(out: Path, kind: Annotations, *kinds: str, selection: Selection = OBJECT) -> Job:
+    rendering = rendering_of(kinds or ("mask",), out, annotations=kind, selection=selection)
+    return Job(Red(), rendering, out, quiet=True)
 
 
 def coco_of(out: Path) -> dict[str, Any]:
@@ -107,17 +110,15 @@ def test_text_files_by_hand(tmp_path: Path) -> None:
     assert files["data.yaml"].decode().endswith("names:\n  0: object\n")
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"threshold": "0.3"}, {"threshold": "otsu", "grow": 3}, {"grow": -2}]
-)
-def test_filled_polygons_are_the_mask(options: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("selection", [OBJECT, Selection(0.3), Selection("otsu", 3), Selection(grow=-2)])
+def test_filled_polygons_are_the_mask(selection: Selection, tmp_path: Path) -> None:
     """Of both formats, with holes and at the border."""
     for seed in range(4):
         blobs(tmp_path / "in" / f"{seed}.png", seed)
-    one = job(tmp_path / "coco", "coco", **options)
+    one = job(tmp_path / "coco", "coco", selection=selection)
     one.run([str(tmp_path / "in")])
     one.save()
-    job(tmp_path / "yolo", "yolo", **options).run([str(tmp_path / "in")])
+    job(tmp_path / "yolo", "yolo", selection=selection).run([str(tmp_path / "in")])
     content = coco_of(tmp_path / "coco")
     for image in content["images"]:
         mask = mask_of(tmp_path / "coco" / image["file_name"])
@@ -151,11 +152,11 @@ def test_by_default_the_boxes_are_those_of_the_records(tmp_path: Path) -> None:
     assert boxes == record["boxes"] != []
 
 
-@pytest.mark.parametrize("options", [{"ground": True}, {"feather": 3.0}])
-def test_what_is_shown_of_the_object_does_not_change_it(options: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("selection", [Selection(ground=True), Selection(feather=3.0)])
+def test_what_is_shown_of_the_object_does_not_change_it(selection: Selection, tmp_path: Path) -> None:
     photo(tmp_path / "a.png", (10, 20, 30, 10))
     job(tmp_path / "plain", "yolo").run([str(tmp_path / "a.png")])
-    job(tmp_path / "other", "yolo", **options).run([str(tmp_path / "a.png")])
+    job(tmp_path / "other", "yolo", selection=selection).run([str(tmp_path / "a.png")])
     assert (tmp_path / "plain" / "a.txt").read_bytes() == (tmp_path / "other" / "a.txt").read_bytes()
 
 

@@ -25,6 +25,7 @@ from act2sal.predict.detector import Detector
 from act2sal.predict.job import Job, rendering_of
 from act2sal.predict.maps import Decoded, Found
 from act2sal.predict.regions import Box
+from act2sal.predict.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ def test_the_threshold_and_growing_move_the_edge(tmp_path: Path) -> None:
     pixels[20:30, 20:30, 0] = 200
     Image.fromarray(pixels).save(source)
     sizes = []
-    for words in ({}, {"threshold": "0.3"}, {"grow": 3}, {"threshold": "0.3", "grow": -2}):
-        rendering = rendering_of(["map"], tmp_path / "o.png", crop=0.0, **words)  # type: ignore[arg-type]
+    for selection in (Selection(), Selection(0.3), Selection(grow=3), Selection(0.3, grow=-2)):
+        rendering = rendering_of(["map"], tmp_path / "o.png", crop=0.0, selection=selection)
         Job(Red(), rendering, tmp_path / "o.png", overwrite=True, quiet=True).run([str(source)])
         sizes.append(opened(tmp_path / "o.png").shape)
     assert sizes == [(10, 10), (30, 40), (16, 16), (26, 36)]

@@ -33,14 +33,19 @@ DATE = "2020-01-02T03:04:05.000000Z"
 
 
 def predict_video(
-    source: Path, out: Path, look: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], *, quiet: bool = False
+    source: Path,
+    out: Path,
+    look: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Write the video `source` anew with `look` applied to each frame."""
 
     def work(frames: Iterable[Frame]) -> Iterator[NDArray[np.uint8]]:
         return (look(frame.pixels) for frame in frames)
 
-    return rewrite_video(source, out, work, quiet=quiet)
+    return rewrite_video(source, out, work, overwrite=overwrite, quiet=quiet)
 
 
 def scene(height: int, width: int) -> NDArray[np.uint8]:
@@ -564,7 +569,7 @@ def test_frames_that_change_their_size_are_brought_to_that_of_the_first(
 def test_progress_counts_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
     # An MP4 tells how many frames it has, a Matroska file does not.
     source = make_clip(tmp_path / f"clip{suffix}")
-    predict_video(source, tmp_path / "out.mp4", same)
+    predict_video(source, tmp_path / "out.mp4", same, quiet=False)
     assert capsys.readouterr().err == f"clip{suffix}: 8/8 (100%), elapsed 0:00\n"
 
 

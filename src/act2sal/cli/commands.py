@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import tyro
 
@@ -29,6 +29,9 @@ from act2sal.errors import InputError
 from act2sal.limits import broken_number
 from act2sal.runtime import cores
 from act2sal.runtime.gpu import refuse_missing
+
+if TYPE_CHECKING:
+    from act2sal.predict.job import Job
 
 Options = TypeVar("Options")
 
@@ -93,38 +96,10 @@ def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
     limit_pixels(options.max_pixels)
-    from act2sal.predict import job as prediction
+    from act2sal.predict.job import PIPE
 
-    rendering = prediction.rendering_of(
-        options.kind,
-        options.out,
-        format=options.format,
-        threshold=options.threshold,
-        grow=options.grow,
-        feather=options.feather,
-        ground=options.ground,
-        crop=options.crop,
-        annotations=options.annotations,
-        refine=options.refine,
-        min_confidence=options.min_confidence,
-        rates=options.json is not None,
-    )
-    job = prediction.Job(
-        maker=prediction.maker_of(
-            options.method, options.model, rendering, device=options.device, backend=options.backend
-        ),
-        rendering=rendering,
-        out=options.out,
-        overwrite=options.overwrite,
-        skip_existing=options.skip_existing or options.watch,
-        workers=options.workers,
-        quiet=options.quiet,
-        exclude=options.exclude,
-        json=options.json,
-        smooth=options.smooth,
-        format_named=options.format is not None,
-    )
-    piped = options.inputs == (prediction.PIPE,)
+    job = _job_of(options)
+    piped = options.inputs == (PIPE,)
     if piped and (sys.stdin is None or sys.stdout is None):
         raise InputError("standard input or standard output is closed")
     _tell_device(job.maker.device, quiet=options.quiet or piped)
@@ -143,6 +118,41 @@ def predict_command(arguments: Sequence[str]) -> int:
     said = "stopped watching; " if options.watch else ""
     print(f"{said}{outcome.written} done, in {options.out}", flush=True)
     return failures(outcome.failures, of="file", what="done")
+
+
+def _job_of(options: PredictOptions) -> "Job":
+    """What `act2sal predict` is to do; its model is read."""
+    from act2sal.predict import job as prediction
+    from act2sal.predict.selection import Selection
+    from act2sal.predict.thresholds import parse_threshold
+
+    threshold = None if options.threshold is None else parse_threshold(options.threshold)
+    rendering = prediction.rendering_of(
+        options.kind,
+        options.out,
+        format=options.format,
+        selection=Selection(threshold, options.grow, options.feather, ground=options.ground),
+        crop=options.crop,
+        annotations=options.annotations,
+        refine=options.refine,
+        min_confidence=options.min_confidence,
+        rates=options.json is not None,
+    )
+    return prediction.Job(
+        maker=prediction.maker_of(
+            options.method, options.model, rendering, device=options.device, backend=options.backend
+        ),
+        rendering=rendering,
+        out=options.out,
+        overwrite=options.overwrite,
+        skip_existing=options.skip_existing or options.watch,
+        workers=options.workers,
+        quiet=options.quiet,
+        exclude=options.exclude,
+        json=options.json,
+        smooth=options.smooth,
+        format_named=options.format is not None,
+    )
 
 
 def compare_command(arguments: Sequence[str]) -> int:

@@ -20,13 +20,12 @@ from act2sal.predict.annotations import AnnotationFiles
 from act2sal.predict.detector import Detector
 from act2sal.predict.film import FrameWork, animation_bytes
 from act2sal.predict.maps import MapMaker, MethodMaps, Outcome, done, maps_by
-from act2sal.predict.output_kinds import parse_kind, refuse_kinds
+from act2sal.predict.output_kinds import OBJECT, parse_kind, refuse_kinds
 from act2sal.predict.photo_bytes import photo_bytes
 from act2sal.predict.plan import Task, is_one_file, planned_with_videos
 from act2sal.predict.records import FilmRecord, FrameRecord, Record, read_records, write_records
 from act2sal.predict.rendering import Rendering
 from act2sal.predict.selection import Selection
-from act2sal.predict.thresholds import parse_threshold
 from act2sal.predict.video import VideoError, require_video, rewrite_video
 from act2sal.predict.watch import arrivals
 
@@ -47,10 +46,7 @@ def rendering_of(
     out: Path,
     *,
     format: Format | None = None,
-    threshold: str | None = None,
-    grow: int = 0,
-    feather: float = 0.0,
-    ground: bool = False,
+    selection: Selection = OBJECT,
     crop: float | None = None,
     annotations: Annotations | None = None,
     refine: Refine = "none",
@@ -63,10 +59,7 @@ def rendering_of(
         kinds: such as "map" or "color:#ffffff" (`output_kinds.parse_kind`).
         out: its suffix is the format where none is given and it names one picture.
         format: of the files.
-        threshold: "otsu", "adaptive" or a number (`thresholds.parse_threshold`).
-        grow: as of `Selection`.
-        feather: as of `Selection`.
-        ground: as of `Selection`.
+        selection: what of the saliency is shown.
         crop: as of `Rendering`.
         annotations: as of `Rendering`.
         refine: what is done to a map before it is enlarged.
@@ -85,9 +78,7 @@ def rendering_of(
     return Rendering(
         kinds=parsed,
         format=format,
-        selection=Selection(
-            None if threshold is None else parse_threshold(threshold), grow, feather, ground=ground
-        ),
+        selection=selection,
         crop=crop,
         annotations=annotations,
         refine=refine,
