@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from act2sal.cli import COMMANDS, main
+from act2sal.cli.help import GROUPS
 from act2sal.cli.parsing import inputs_first
 
 
@@ -137,3 +138,23 @@ def test_the_usual_order_of_words_works(scenes: Path, tmp_path: Path) -> None:
 def test_a_mistyped_kind(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(scenes / "photos"), "--kind", "cutuot"]) == 2
     assert capsys.readouterr().err.endswith("not 'cutuot'; did you mean cutout?\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_help_has_examples_one_a_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = help_of(command, capsys).splitlines()
+    examples = [line for line in lines if line.startswith(f"  act2sal {command} ")]
+    assert examples
+    assert all(line.count("act2sal ") == 1 for line in examples)
+
+
+def test_many_options_are_shown_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.findall(r"^(\S.*):$", help_of("predict", capsys), re.MULTILINE)
+    assert shown == ["positional arguments", "options", *GROUPS]
+    assert "the result:" not in help_of("export", capsys)
+
+
+def test_groups_name_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = "".join(help_of(command, capsys) for command in COMMANDS)
+    missing = {name for names in GROUPS.values() for name in names if f"--{name}" not in shown}
+    assert missing <= {"matting"}

@@ -6,7 +6,7 @@ import shutil
 import textwrap
 import warnings
 from argparse import Action
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tyro
@@ -16,6 +16,19 @@ from act2sal.cli.ending import DEBUG, DEBUG_TEXT
 _WIDEST = 100
 _INDENT = 26
 """Columns in front of the texts of options."""
+
+_MOST_TOGETHER = 12
+"""Options beyond which a command shows them in groups."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "the result": (
+        *("kind", "format", "threshold", "grow", "feather", "ground", "crop", "annotations", "matting"),
+        *("refine", "min-confidence", "smooth", "methods", "convention"),
+    ),
+    "the detector": ("model", "method", "backend", "device", "encoder", "encoder-weights", "size", "seed"),
+    "which photos": ("exclude", "limit", "max-pixels", "watch", "ending"),
+}
+"""Options by what they decide; those of none of these stand first, under "options"."""
 
 _VALUES = {"STR": "TEXT", "INT": "N", "FLOAT": "NUMBER"}
 """What stands for a value, by what Python calls it."""
@@ -34,13 +47,25 @@ def help_of(kind: type, command: str, default: Any) -> str:
     positional = [_value(action) for action in parser._actions if not action.option_strings]
     parts = [" ".join(["usage: act2sal", command, "[OPTIONS]", *positional]), _described(kind, width)]
     for group in parser._action_groups:
-        rows = [_row(action, width) for action in group._group_actions]
-        if rows and group.title == "options":
-            rows += [_laid_row(f"  {DEBUG}", DEBUG_TEXT, width)]
-        if rows:
-            about = [textwrap.fill(group.description, width)] if group.description else []
-            parts.append("\n".join([f"{group.title}:", *about, *rows]))
+        about = [textwrap.fill(group.description, width)] if group.description else []
+        for title, actions in _grouped(group.title, group._group_actions):
+            rows = [_row(action, width) for action in actions]
+            if title == "options":
+                rows += [_laid_row(f"  {DEBUG}", DEBUG_TEXT, width)]
+            parts.append("\n".join([f"{title}:", *about, *rows]))
     return "\n\n".join(parts)
+
+
+def _grouped(title: str, actions: Sequence[Action]) -> Iterator[tuple[str, list[Action]]]:
+    """The options of a section of the help, cut into `GROUPS` if they are many."""
+    if title != "options" or len(actions) <= _MOST_TOGETHER:
+        yield from [(title, list(actions))] if actions else []
+        return
+    named = {name: group for group, names in GROUPS.items() for name in names}
+    cut: dict[str, list[Action]] = {title: []}
+    for action in actions:
+        cut.setdefault(named.get(action.option_strings[0].lstrip("-"), title), []).append(action)
+    yield from ((group, cut[group]) for group in (title, *GROUPS) if cut.get(group))
 
 
 def parser_of(kind: type, default: Any) -> Any:

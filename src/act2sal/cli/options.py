@@ -28,6 +28,10 @@ METHODS: tuple[Method, ...] = get_args(Method)
 class TrainOptions:
     """Train a salient-object detector on a folder of unlabelled photos.
 
+    act2sal train PHOTOS --out RUN
+    act2sal train PHOTOS --out RUN --resume
+    act2sal train PHOTOS --out RUN --preset paper
+
     Stage 1 reads activation maps off a frozen encoder, splits them and makes pseudo labels of them; stage 2 trains
     a light detector on the labels and repairs them on the way. RUN gets config.toml, log.jsonl, stage1.safetensors,
     labels/, detector.safetensors, report.html and checkpoints.
@@ -58,7 +62,11 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """Write pseudo labels for a folder of photos (stage 1 only): DIR/a/b.png for PHOTOS/a/b.jpg."""
+    """Write pseudo labels for a folder of photos (stage 1 only): DIR/a/b.png for PHOTOS/a/b.jpg.
+
+    act2sal label PHOTOS --out LABELS
+    act2sal label PHOTOS --out LABELS --run RUN
+    """
 
     photos: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PHOTOS")]]
     """Folder of photos, searched to any depth."""
@@ -178,8 +186,10 @@ class PredictOptions:
 class CompareOptions:
     """Put the maps of several methods side by side: one row per photo, one column per method, written as PNG.
 
-    act2sal compare PHOTOS --methods rbd,a2s --masks MASKS --out sheet.png adds the masks, and adaptive F and MAE
-    under each map.
+    act2sal compare PHOTOS --out sheet.png
+    act2sal compare PHOTOS --methods rbd,a2s --masks MASKS --out sheet.png
+
+    With masks, they are shown as well, and adaptive F and MAE under each map.
     """
 
     inputs: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="INPUT ...")]]
@@ -213,10 +223,12 @@ class CompareOptions:
 class EvaluateOptions:
     """Score saliency maps against masks of the same names; values are those of py-sod-metrics.
 
-    act2sal evaluate MAPS MASKS scores one folder of maps, act2sal evaluate --table A=MAPS B=MAPS --masks MASKS
-    compares several on the images that all of them have. MASKS can be a folder of data sets (ECSSD, DUTS-TE, ...);
-    the maps of each then lie in a folder of the same name below MAPS. What follows ± is half of the 95 % interval, by
-    bootstrap over the images.
+    act2sal evaluate MAPS MASKS
+    act2sal evaluate --table A=MAPS B=MAPS --masks MASKS
+
+    A table compares methods on the images that all of them have. MASKS can be a folder of data sets (ECSSD, DUTS-TE,
+    ...); the maps of each then lie in a folder of the same name below MAPS. What follows ± is half of the 95 %
+    interval, by bootstrap over the images.
     """
 
     folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="MAPS MASKS")]] = ()
@@ -255,6 +267,9 @@ class EvaluateOptions:
 class ExportOptions:
     """Write a detector as an ONNX file, for `act2sal predict --backend onnx` and for any other onnxruntime.
 
+    act2sal export --out detector.onnx
+    act2sal export --model RUN --out detector.onnx --int8 --photos PHOTOS
+
     Its input `squares` is (B, H, W, 3) uint8 RGB, its output `prob` (B, H, W) float32 in [0, 1]. The file is compared
     with PyTorch before it is written.
     """
@@ -275,7 +290,10 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Turn a checkpoint of the published A2S code (stage 1 or 2) into a model file of this package."""
+    """Turn a checkpoint of the published A2S code (stage 1 or 2) into a model file of this package.
+
+    act2sal convert OFFICIAL.pth --out MODEL.safetensors
+    """
 
     source: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="CHECKPOINT.pth")]]
     """The .pth file."""
@@ -287,7 +305,10 @@ class ConvertOptions:
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Train and predict on bundled material, offline, in a few minutes; ends with DIR/run/report.html."""
+    """Train and predict on bundled material, offline, in a few minutes; ends with DIR/run/report.html.
+
+    act2sal demo --out demo
+    """
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("demo")
     """Folder of the demo; an earlier demo there is replaced."""
