@@ -19,6 +19,7 @@ from act2sal.predict import animation
 from act2sal.predict.animation import Animation
 from act2sal.predict.job import Job, rendering_of
 from act2sal.predict.maps import Decoded, Found
+from act2sal.predict.selection import Selection
 from tiny import files_of
 
 DURATIONS = (100, 40, 250, 100)
@@ -81,6 +82,22 @@ def test_every_animation_in_every_format(source: str, format: Format, tmp_path: 
     origin = origin_of(out)
     assert origin is not None
     assert (origin.what, origin.seen) == ("map", LABEL_FREE)
+
+
+def test_every_frame_is_shaped_as_photos_are(tmp_path: Path) -> None:
+    """The square grows by 2 pixels to each side, by a disk, and the ground is what is left."""
+    path = animated(tmp_path / "a.png")
+    out = tmp_path / "out.png"
+    rendering = rendering_of(["mask"], out, selection=Selection(grow=2, ground=True))
+    Job(Red(), rendering, out, quiet=True).run([str(path)])
+    frames, _, _ = shown(out)
+    assert len(frames) == len(DURATIONS)
+    for number, frame in enumerate(frames):
+        left = 4 + 8 * number
+        expected = np.full((24, 40), 255, np.uint8)
+        for down, across in ((2, 0), (1, 1), (0, 2)):  # the rims of a disk of radius 2
+            expected[8 - down : 16 + down, left - across : left + 8 + across] = 0
+        np.testing.assert_array_equal(frame[..., 0], expected)
 
 
 @pytest.mark.parametrize("format", ANIMATED)

@@ -27,6 +27,7 @@ from act2sal.predict.job import Job, maker_of, rendering_of
 from act2sal.predict.maps import Decoded, Found, Interrupted, Outcome, done
 from act2sal.predict.plan import planned
 from act2sal.predict.rendering import MAPS
+from act2sal.predict.selection import Selection
 from act2sal.predict.watch import arrivals
 from tiny import files_of
 
@@ -365,6 +366,20 @@ def test_a_video_in_every_kind(tmp_path: Path) -> None:
     assert frames[0][20, 25] > 200 > 50 > frames[0][40, 55]
     job(tmp_path / "one.webm", "overlay").run([str(clip)])
     assert (tmp_path / "one.webm").stat().st_size > 0
+
+
+def test_a_video_is_shaped_as_photos_are(tmp_path: Path) -> None:
+    """A grown and feathered mask of the ground, in every frame."""
+    av = pytest.importorskip("av")
+    clip, out = film(tmp_path / "clip.mp4"), tmp_path / "out.mp4"
+    rendering = rendering_of(["mask"], out, selection=Selection(grow=4, feather=2.0, ground=True))
+    assert Job(Red(), rendering, out, quiet=True).run([str(clip)]).written == 1
+    with av.open(str(out)) as reader:
+        frames = [frame.to_ndarray(format="gray").astype(int) for frame in reader.decode(video=0)]
+    assert len(frames) == 3
+    for frame in frames:  # the square ends at column 40, grown at 44
+        assert frame[20, 41] < 100 < frame[20, 44] < 200 < frame[20, 50]
+        assert frame[20, 25] < 20 < 230 < frame[40, 60]
 
 
 def test_videos_in_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
