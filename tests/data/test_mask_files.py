@@ -179,6 +179,25 @@ def test_compare_reads_masks_as_evaluate_does(tmp_path: Path) -> None:
         )
 
 
+def test_compare_leaves_out_a_photo_whose_mask_is_unclear(tmp_path: Path) -> None:
+    keep(tmp_path / "photos", lambda inside: cut_out(inside).convert("RGB"))
+    keep(tmp_path / "masks", KEPT["0 and 255"])
+    turned = levels(shape().T)
+    Image.fromarray(turned).save(tmp_path / "masks" / "1.png")
+    outcome = compare(
+        [tmp_path / "photos"],
+        tmp_path / "sheet.png",
+        {"flat": lambda photo: np.zeros(photo.shape[:2], np.float32)},
+        masks=tmp_path / "masks",
+        quiet=True,
+    )
+    assert outcome.written == 1
+    (failure,) = outcome.failures
+    assert "1.png" in failure
+    assert "turned" in failure
+    assert (tmp_path / "sheet.png").is_file()
+
+
 def test_given_labels_become_0_and_255(tmp_path: Path) -> None:
     keep(tmp_path / "photos", lambda inside: cut_out(inside).convert("RGB"))
     keep(tmp_path / "labels", KEPT["0 and 1"])

@@ -123,7 +123,7 @@ def refuse_turned(path: Path, size: tuple[int, int], other: Path, other_size: tu
     """Refuse a picture of `size` = (height, width) that is turned by 90 degrees against another of the same photo.
 
     Raises:
-        UnclearError: the two are turned against each other; other differences of size are accepted.
+        InputError: the two are turned against each other; other differences of size are accepted.
     """
     (height, width), (other_height, other_width) = size, other_size
     upright, turned = (

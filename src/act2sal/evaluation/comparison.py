@@ -14,6 +14,7 @@ from act2sal.data.mask_files import MaskReader, refuse_turned
 from act2sal.data.photo_files import DatasetError, Photo, find_photos
 from act2sal.data.photo_search import AUTO, Remarks, Search
 from act2sal.data.pixel_budget import held
+from act2sal.errors import InputError
 from act2sal.evaluation import MASK_THRESHOLD, score_prob
 from act2sal.evaluation.contact_sheet import Cell, thumbnail, write_sheet
 from act2sal.predict.maps import Outcome
@@ -71,7 +72,7 @@ def compare(
 ) -> Outcome:
     """Write a contact sheet with one row per photo and one column per method, as PNG.
 
-    A photo that cannot be read is named and left out.
+    A photo that cannot be read, or whose mask cannot be used, is named and left out.
 
     Args:
         inputs: photos and folders of photos.
@@ -85,8 +86,9 @@ def compare(
         exclude: as for `photo_search.Search`.
 
     Raises:
-        DatasetError: no photo in an input, or none that can be read.
+        DatasetError: there is no photo in an input, or none that can be shown.
         FileExistsError: `out` is there already and `overwrite` is not set.
+        UnclearError: what the values of all masks mean is unclear.
     """
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
@@ -103,12 +105,12 @@ def compare(
         for begun in [pool.submit(comparison.row, photo) for photo in photos]:
             try:
                 rows.append(begun.result())
-            except ImageError as error:
+            except (ImageError, InputError) as error:
                 logger.warning("%s", error)
                 failures.append(str(error))
             advance()
     if not rows:
-        raise DatasetError("none of the photos can be read")
+        raise DatasetError(f"none of the photos can be shown; {failures[0]}" if failures else "no photos")
     write_sheet(out, comparison.heads, rows)
     return Outcome(len(rows), failures)
 
