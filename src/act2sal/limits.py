@@ -120,6 +120,15 @@ LEAST_OF_COMMANDS = {"workers": 0, "limit": 1, "worst": 0, "size": SMALLEST_SIZE
 """Numbers that commands other than train take, and their least values."""
 
 
+LEAST_PIXELS = 1
+"""Of `--max-pixels`, which every command that reads photos takes."""
+
+
+def broken_pixels(most: int) -> str | None:
+    """What is wrong with a value of `--max-pixels`, in one line; None where nothing is."""
+    return f"max_pixels must be at least {LEAST_PIXELS}, not {most}" if most < LEAST_PIXELS else None
+
+
 def broken_number(options: Any) -> str | None:
     """The first number of a command, other than train, that it cannot take, in one line; None where all are right.
 

@@ -15,14 +15,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from act2sal.cli import main
 from act2sal.data import images
 from act2sal.data.images import ImageError, limit_pixels, read_photo
 from act2sal.data.photo_bank import build_photo_bank
 from act2sal.data.photo_files import find_photos
+from act2sal.data.photo_search import Remarks
 from act2sal.data.pixel_budget import PixelBudget, held
 from act2sal.evaluation.comparison import compare
-from act2sal.predict import maps
+from act2sal.predict import export, maps
+from act2sal.predict.animation import Animation
 from act2sal.predict.maps import predict_by
+from act2sal.predict.video import rewrite_video
 
 
 def flat(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -145,8 +149,52 @@ def test_the_largest_photo_is_an_option_that_the_message_names(
         read_photo(folder / "0.png")
     limit_pixels(200)
     assert read_photo(folder / "0.png").shape == (10, 20, 3)
-    with pytest.raises(ValueError, match="--max-pixels is at least 1"):
-        limit_pixels(0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "x", "--out", "y"],
+        ["label", "x", "--out", "y"],
+        ["predict", "x"],
+        ["evaluate", "x", "y"],
+        ["compare", "x", "--out", "y.png"],
+    ],
+)
+def test_less_than_one_pixel_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--max-pixels", "0"]) == 2
+    assert "max_pixels must be at least 1, not 0" in capsys.readouterr().err
+
+
+def test_videos_and_animations_keep_to_the_largest_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_largest", 199)
+    square = Image.new("RGB", (20, 10))
+    square.save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (20, 10), "red")])
+    with pytest.raises(ImageError, match=r"a\.gif: 20x10 are more than 199 pixels"):
+        Animation.open(tmp_path / "a.gif")
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "a.mp4"), "w") as writer:
+        stream = writer.add_stream("mpeg4", rate=5)
+        stream.width, stream.height = 20, 10
+        for packet in (*stream.encode(av.VideoFrame.from_image(square)), *stream.encode(None)):
+            writer.mux(packet)
+    with pytest.raises(ImageError, match=r"a\.mp4: 20x10 are more than 199 pixels"):
+        rewrite_video(
+            tmp_path / "a.mp4", tmp_path / "b.mp4", lambda frames: (f.pixels for f in frames), quiet=True
+        )
+    monkeypatch.setattr(images, "_largest", 200)
+    assert len(Animation.open(tmp_path / "a.gif").durations) == 2
+
+
+def test_photos_that_an_export_is_compared_on_are_shrunk_and_held(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "LONGEST", 10)
+    assert {photo.shape for photo in export._real_photos(folder, Remarks(), None)} == {(5, 10, 3)}
+    monkeypatch.setattr(export, "LONGEST", 100)
+    assert {photo.shape for photo in export._real_photos(folder, Remarks(), None)} == {(10, 20, 3)}
 
 
 def test_photos_of_200_megapixels_are_read_by_default(tmp_path: Path) -> None:

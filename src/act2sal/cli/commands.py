@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import tyro
 
@@ -26,7 +26,7 @@ from act2sal.cli.parsing import parsed
 from act2sal.config import EARLIER, PRESETS, TrainConfig, load_toml
 from act2sal.data.images import limit_pixels
 from act2sal.errors import InputError
-from act2sal.limits import broken_number
+from act2sal.limits import broken_number, broken_pixels
 from act2sal.runtime import cores
 from act2sal.runtime.gpu import refuse_missing
 
@@ -43,7 +43,7 @@ def train_command(arguments: Sequence[str]) -> int:
     refuse_contradictions("train", arguments, options)
     refuse_outputs("train", options)
     refuse_missing(options.options.device, options.options.devices)
-    limit_pixels(options.max_pixels)
+    _limit_pixels(options)
     from act2sal.runtime import parallel
     from act2sal.training.pipeline import train
 
@@ -64,7 +64,6 @@ def train_command(arguments: Sequence[str]) -> int:
 def label_command(arguments: Sequence[str]) -> int:
     """`act2sal label`."""
     options = _parse(LabelOptions, arguments, "label")
-    limit_pixels(options.max_pixels)
     from act2sal.training.labelling import label
 
     config = TrainConfig(
@@ -95,7 +94,6 @@ def label_command(arguments: Sequence[str]) -> int:
 def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
-    limit_pixels(options.max_pixels)
     from act2sal.predict.job import PIPE
 
     job = _job_of(options)
@@ -158,7 +156,6 @@ def _job_of(options: PredictOptions) -> "Job":
 def compare_command(arguments: Sequence[str]) -> int:
     """`act2sal compare`."""
     options = _parse(CompareOptions, arguments, "compare")
-    limit_pixels(options.max_pixels)
     from act2sal import classical
     from act2sal.evaluation.comparison import compare
     from act2sal.predict.detector import Detector
@@ -190,7 +187,6 @@ def compare_command(arguments: Sequence[str]) -> int:
 def evaluate_command(arguments: Sequence[str]) -> int:
     """`act2sal evaluate`."""
     options = _parse(EvaluateOptions, arguments, "evaluate")
-    limit_pixels(options.max_pixels)
     from act2sal.evaluation import scoring
 
     maps, masks = _what_to_score(options)
@@ -282,8 +278,18 @@ def _tell_device(device: str, *, quiet: bool) -> None:
         print(f"device: {device}", file=sys.stderr)
 
 
+def _limit_pixels(options: Any) -> None:
+    """Set the largest photo that is read, for commands that take `--max-pixels`."""
+    if not hasattr(options, "max_pixels"):
+        return
+    if (broken := broken_pixels(options.max_pixels)) is not None:
+        raise InputError(broken)
+    limit_pixels(options.max_pixels)
+
+
 def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Options:
     options = parsed(kind, arguments, command)
+    _limit_pixels(options)
     if command != "label" and (broken := broken_number(options)) is not None:  # whose config says more
         raise InputError(broken)
     if getattr(options, "inputs", None) == ():

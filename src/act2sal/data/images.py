@@ -104,8 +104,7 @@ def decoded(file: ImageFile, work: Callable[[Image.Image, bool], Value]) -> Valu
         if (len(file) if isinstance(file, bytes) else path.stat().st_size) == 0:
             raise ImageError(path, "the file is empty")
         with open_image(file) as image:
-            if image.width * image.height > _largest:
-                raise ImageError(path, _too_large(image.size))
+            refuse_larger(path, image.size)
             return work(_upright(image), image.format == "PNG")
     except (FileError, InputError):
         raise
@@ -298,15 +297,19 @@ def _scale_deep(
 
 
 def limit_pixels(most: int) -> None:
-    """Set how many pixels the largest photo that this process reads may have.
-
-    Raises:
-        InputError: `most` is below 1.
-    """
-    if most < 1:
-        raise InputError(f"--max-pixels is at least 1, not {most}")
+    """Set how many pixels, at least 1, a photo or a frame that this process reads may have."""
     global _largest
     _largest = most
+
+
+def refuse_larger(path: Path, size: tuple[int, int]) -> None:
+    """Refuse a picture of `size` = (width, height) that has more pixels than `limit_pixels` allows.
+
+    Raises:
+        ImageError: it has.
+    """
+    if size[0] * size[1] > _largest:
+        raise ImageError(path, _too_large(size))
 
 
 def pixels_in(path: Path) -> int:

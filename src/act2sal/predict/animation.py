@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageOps
 
-from act2sal.data.images import ImageError, ImageFile, name_of, open_image, reason_of, upright_rgb
+from act2sal.data.images import (
+    ImageError,
+    ImageFile,
+    name_of,
+    open_image,
+    reason_of,
+    refuse_larger,
+    upright_rgb,
+)
 from act2sal.predict.video import Frame, TransparentFrames
 
 MOST_PIXELS = 250_000_000
@@ -36,6 +44,7 @@ class Animation:
         """
         try:
             with open_image(file) as image:
+                refuse_larger(name_of(file), image.size)
                 frames = getattr(image, "n_frames", 1)
                 if frames * image.width * image.height > MOST_PIXELS:
                     most = MOST_PIXELS // 10**6

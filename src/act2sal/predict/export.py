@@ -25,6 +25,7 @@ from torch.nn import functional
 from act2sal.a2s.detector import DetectorNetwork
 from act2sal.data.images import read_photo, resize_photo, write_atomic
 from act2sal.data.photo_search import Remarks, Search
+from act2sal.data.pixel_budget import held
 from act2sal.errors import CheckpointError, InputError, MissingPackageError
 from act2sal.limits import LARGEST_SIZE, SMALLEST_SIZE
 from act2sal.networks.checkpoint import load_detector, read_metadata
@@ -43,6 +44,9 @@ MAX_DIFFERENCE = 1e-3
 
 MAX_MEAN_DIFFERENCE_INT8 = 0.02
 """Mean difference from PyTorch's probabilities at which an int8 file is written: it bounds what MAE can lose."""
+
+LONGEST = 1024
+"""Longest side, in pixels, of the photos on which a file for any size is compared; larger ones are shrunk."""
 
 PHOTOS = 200
 """Photos of a folder that are used, every n-th: half of them calibrate int8, the others check it."""
@@ -93,7 +97,8 @@ def export(
         out: the ONNX file.
         size: side of the squares in pixels, or "dynamic": any height and width; None: that of the model.
         int8: store and compute convolutions in 8 bits, with scales found on `photos` (which need no masks).
-        photos: folder of photos that are compared too, at their own size if `size` is dynamic.
+        photos: folder of photos that are compared too; if `size` is dynamic in their own shape, at most
+                `LONGEST` pixels long.
         overwrite: replace the file.
 
     Raises:
@@ -273,12 +278,22 @@ def _content(model: "ModelProto", metadata: dict[str, str]) -> bytes:
 
 
 def _real_photos(folder: Path | None, remarks: Remarks, side: int | None) -> list[NDArray[np.uint8]]:
-    """Photos of the folder, every n-th, as squares; with `side` None at their own size."""
+    """Photos of the folder, every n-th, as squares; if `side` is None, in their own shape (`_shrunk`)."""
     if folder is None:
         return []
     found = Search(remarks=remarks).photos([folder])
-    pixels = (read_photo(photo.path) for photo in found[:: max(1, len(found) // PHOTOS)][:PHOTOS])
-    return [photo if side is None else resize_photo(photo, (side, side)) for photo in pixels]
+    squares = []
+    for photo in found[:: max(1, len(found) // PHOTOS)][:PHOTOS]:
+        with held(photo.path):
+            pixels = read_photo(photo.path)
+            squares.append(resize_photo(pixels, _shrunk(pixels.shape) if side is None else (side, side)))
+    return squares
+
+
+def _shrunk(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of a photo whose longer side is brought to at most `LONGEST`."""
+    scale = min(1, LONGEST / max(shape[:2]))
+    return max(1, round(scale * shape[0])), max(1, round(scale * shape[1]))
 
 
 def _drawn_photos(side: int, *, dynamic: bool) -> list[NDArray[np.uint8]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.data.images import written_whole
+from act2sal.data.images import refuse_larger, written_whole
 from act2sal.data.origin import Origin, note, video_comment
 from act2sal.data.transparency import WHITE, Opacity
 from act2sal.errors import InputError
@@ -255,7 +255,9 @@ class _Looked(NamedTuple):
 def _look(source: Path) -> _Looked:
     """Open a video once before the work. Frames are counted, without decoding, where the container does not tell.
 
-    Raises VideoError: there is no picture in it.
+    Raises:
+        VideoError: there is no picture in it.
+        ImageError: a frame has more pixels than `images.limit_pixels` allows.
     """
     av = require_video()
     with av.open(str(source)) as reader:
@@ -265,6 +267,7 @@ def _look(source: Path) -> _Looked:
         first = next(reader.decode(stream), None)
         if first is None:
             raise VideoError(f"{source}: no frame of it can be decoded")
+        refuse_larger(source, (first.width, first.height))
         frames, turns = stream.frames, round(first.rotation / 90)
     if frames == 0:
         with av.open(str(source)) as reader:
