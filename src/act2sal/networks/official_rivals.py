@@ -1,22 +1,165 @@
-"""Checkpoints of the published code of rivals (see `itsd`, `picanet`), by their own tensor names.
+"""Checkpoints of the published code of rivals (see `minet`, `cpd`, `basnet`, `itsd`), by their own tensor names.
 
 Rules turn these names into ours. Every tensor has to follow one of them: a checkpoint with other tensors is refused.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from torch import Tensor, nn
 
 from act2sal.errors import CheckpointError
+from act2sal.networks.basnet import BASNet
+from act2sal.networks.cpd import CPD
 from act2sal.networks.encoders import UNKNOWN, encoder_from_metadata
 from act2sal.networks.itsd import CONVOLUTIONS, ITSD
+from act2sal.networks.minet import MINet
 
 Rules = tuple[tuple[str, str], ...]
 """Regular expressions that match whole names, and what takes their place; the first that matches counts."""
 
 Network = TypeVar("Network", bound=nn.Module)
+
+RESNET50 = {
+    "encoder.name": "resnet50",
+    "encoder.mean": "0.485,0.456,0.406",
+    "encoder.std": "0.229,0.224,0.225",
+    "encoder.supervision": UNKNOWN,
+}
+RESNET34 = {**RESNET50, "encoder.name": "resnet34"}
+
+MINET_MARK = "trans.conv0.h2h_0.weight"
+_SCALES = ("h", "m", "l")
+_OF_BLOCK = (("h", "l"), _SCALES, _SCALES, _SCALES, ("h", "l"))
+"""Letters of the levels that meet in a block of AIM, finest first."""
+_MAIN = (0, 1, 1, 1, 1)
+
+
+def _interaction_rules(theirs: str, ours: str, letters: Sequence[str], main: str) -> Rules:
+    """Rules of one block of AIM, or of SIM, which has no more than the steps 0, 1 and 2."""
+    rules = []
+    for i, to in enumerate(letters):
+        rules += [
+            (rf"{theirs}\.[{to}h]2{to}_0\.(.*)", rf"{ours}.enter.{i}.\1"),
+            (rf"{theirs}\.bn{to}_0\.(.*)", rf"{ours}.enter_norms.{i}.\1"),
+            (rf"{theirs}\.bn{to}_1\.(.*)", rf"{ours}.exchange_norms.{i}.\1"),
+            (rf"{theirs}\.{to}2{main}_2\.(.*)", rf"{ours}.gather.{i}.\1"),
+        ]
+        for j, source in enumerate(letters):
+            rules.append((rf"{theirs}\.{source}2{to}_1\.(.*)", rf"{ours}.exchange.{i}.{j}.\1"))
+    rules.append((rf"{theirs}\.bn{main}_2\.(.*)", rf"{ours}.gather_norm.\1"))
+    return tuple(rules)
+
+
+MINET_RULES: Rules = (
+    (r"div_2\.0\.(.*)", r"encoder.body.conv1.\1"),
+    (r"div_2\.1\.(.*)", r"encoder.body.bn1.\1"),
+    (r"div_4\.1\.(.*)", r"encoder.body.layer1.\1"),
+    *((rf"div_{4 << layer}\.(.*)", rf"encoder.body.layer{1 + layer}.\1") for layer in (1, 2, 3)),
+    *(
+        rule
+        for block, letters in enumerate(_OF_BLOCK)
+        for rule in _interaction_rules(
+            rf"trans\.conv{block}", f"aggregations.{block}", letters, letters[_MAIN[block]]
+        )
+    ),
+    (r"trans\.conv(\d)\.(\w)2\2_3\.(.*)", r"aggregations.\1.leave.\3"),
+    (r"trans\.conv(\d)\.bn\w_3\.(.*)", r"aggregations.\1.leave_norm.\2"),
+    (r"trans\.conv(\d)\.identity\.(.*)", r"aggregations.\1.shortcut.\2"),
+    *(
+        rule
+        for level in range(5)
+        for rule in _interaction_rules(f"sim{2 << level}", f"interactions.{level}", ("h", "l"), "h")
+    ),
+    *((rf"upconv{2 << level}\.basicconv\.(.*)", rf"climbs.{level}.\1") for level in range(5)),
+    (r"upconv1\.basicconv\.(.*)", r"last.\1"),
+    (r"classifier\.(.*)", r"classifier.\1"),
+)
+
+CPD_MARK = "HA.gaussian_kernel"
+_TURNS = (("1", "first"), ("2", "second"))
+_CPD_DECODER = {
+    "conv_upsample1": "weigh4",
+    "conv_upsample2": "weigh3_by5",
+    "conv_upsample3": "weigh3_by4",
+    "conv_upsample4": "pass5",
+    "conv_concat2": "join4",
+    "conv_upsample5": "pass4",
+    "conv_concat3": "join3",
+    "conv4": "last",
+}
+_UNIT = (("conv", 0), ("bn", 1))
+"""A convolution and its BatchNorm: their names, our numbers."""
+CPD_RULES: Rules = (
+    (r"resnet\.layer([34])_1\.(.*)", r"encoder.body.layer\1.\2"),
+    (r"resnet\.layer3_2\.(.*)", r"again.layers.0.\1"),
+    (r"resnet\.layer4_2\.(.*)", r"again.layers.1.\1"),
+    (r"resnet\.(.*)", r"encoder.body.\1"),
+    (r"HA\.gaussian_kernel", "attention.kernel"),
+    *(
+        rule
+        for number, turn in _TURNS
+        for level in range(3)
+        for name, position in _UNIT
+        for rule in (
+            (
+                rf"rfb{level + 2}_{number}\.branch0\.0\.{name}\.(.*)",
+                rf"{turn}_fields.{level}.views.0.{position}.\1",
+            ),
+            (
+                rf"rfb{level + 2}_{number}\.branch(\d)\.(\d)\.{name}\.(.*)",
+                rf"{turn}_fields.{level}.views.\1.\2.{position}.\3",
+            ),
+            (
+                rf"rfb{level + 2}_{number}\.conv_cat\.{name}\.(.*)",
+                rf"{turn}_fields.{level}.join.{position}.\1",
+            ),
+            (
+                rf"rfb{level + 2}_{number}\.conv_res\.{name}\.(.*)",
+                rf"{turn}_fields.{level}.shortcut.{position}.\1",
+            ),
+        )
+    ),
+    *(
+        (rf"agg{number}\.{theirs}\.{name}\.(.*)", rf"{turn}_decoder.{ours}.{position}.\1")
+        for number, turn in _TURNS
+        for theirs, ours in _CPD_DECODER.items()
+        for name, position in _UNIT
+    ),
+    *((rf"agg{number}\.conv5\.(.*)", rf"{turn}_decoder.classifier.\1") for number, turn in _TURNS),
+)
+
+BASNET_MARK = "refunet.conv0.weight"
+_STEPS = (("1", 0), ("m", 1), ("2", 2))
+BASNET_RULES: Rules = (
+    (r"inconv\.(.*)", r"encoder.body.stem.0.\1"),
+    (r"inbn\.(.*)", r"encoder.body.stem.1.\1"),
+    *((rf"encoder{i + 1}\.(.*)", rf"encoder.body.layers.{i}.\1") for i in range(4)),
+    *(
+        (rf"resb{stage + 5}_{block + 1}\.(.*)", rf"encoder.body.pooled.{stage}.{block}.\1")
+        for stage in range(2)
+        for block in range(3)
+    ),
+    *((rf"{name}bg_{step}\.(.*)", rf"bridge.{i}.{k}.\1") for name, k in _UNIT for step, i in _STEPS),
+    *(
+        (rf"{name}{stage + 1}d_{step}\.(.*)", rf"stages.{stage}.{i}.{k}.\1")
+        for stage in range(6)
+        for name, k in _UNIT
+        for step, i in _STEPS
+    ),
+    *((rf"outconv{name}\.(.*)", rf"heads.{i}.\1") for i, name in enumerate("123456b")),
+    (r"refunet\.conv0\.(.*)", r"refinement.enter.\1"),
+    (r"refunet\.conv5\.(.*)", r"refinement.deepest.0.\1"),
+    (r"refunet\.bn5\.(.*)", r"refinement.deepest.1.\1"),
+    (r"refunet\.conv_d0\.(.*)", r"refinement.leave.\1"),
+    *(
+        (rf"refunet\.{name}{mark}{level + 1}\.(.*)", rf"refinement.{ours}.{level}.{k}.\1")
+        for level in range(4)
+        for name, k in _UNIT
+        for mark, ours in (("", "down"), ("_d", "up"))
+    ),
+)
 
 ITSD_ENCODER = {
     "encoder.name": "resnet50",
@@ -50,6 +193,33 @@ ITSD_RULES: Rules = (
     (r"decoder\.final\.slc_decode\.(\d)\.\d+\.(.*)", r"joining.narrow.\1.0.\2"),
     (r"decoder\.final\.conv\.(.*)", r"joining.join.\1"),
 )
+
+
+def minet_from_official(tensors: Mapping[str, Tensor]) -> MINet:
+    """Build MINet with ResNet-50 out of a published state dict, in eval mode.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape.
+    """
+    return _filled(MINet(encoder_from_metadata(RESNET50)), renamed(tensors, MINET_RULES))
+
+
+def cpd_from_official(tensors: Mapping[str, Tensor]) -> CPD:
+    """Build CPD with ResNet-50 out of a published state dict, in eval mode.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape.
+    """
+    return _filled(CPD(encoder_from_metadata(RESNET50)), renamed(tensors, CPD_RULES))
+
+
+def basnet_from_official(tensors: Mapping[str, Tensor]) -> BASNet:
+    """Build BASNet out of a published state dict, in eval mode.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape.
+    """
+    return _filled(BASNet(encoder_from_metadata(RESNET34)), renamed(tensors, BASNET_RULES))
 
 
 def itsd_from_official(tensors: Mapping[str, Tensor]) -> ITSD:
