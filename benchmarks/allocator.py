@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,18 +33,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels")
+    parser.add_argument("--batch", type=int, default=BATCH, help="photos a step")
+    parser.add_argument("--steps", type=int, default=STEPS, help="measured steps; two more warm up")
+    parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     parser.add_argument("--setting", choices=SETTINGS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.setting:
-        print(json.dumps(measured(keep=options.setting == SETTINGS[1])))
+        print(json.dumps(measured(options)))
         return
-    turns = {setting: [child(setting) for _ in range(TURNS)] for setting in SETTINGS}
-    result = {
+    turns = {setting: [child(setting) for _ in range(options.turns)] for setting in SETTINGS}
+    result: dict[str, Any] = {
         "command": "python benchmarks/allocator.py --out recipes/results/allocator_speed.json",
         "hardware": hardware(),
-        "size": SIZE,
-        "batch": BATCH,
+        "size": options.size,
+        "batch": options.batch,
     }
     for setting, figures in turns.items():
         medians = {name: round(statistics.median(f[name] for f in figures), 4) for name in figures[0]}
@@ -57,26 +62,28 @@ def main() -> None:
 
 def child(setting: str) -> dict[str, float]:
     """The figures of one process."""
-    command = [sys.executable, __file__, "--setting", setting]
+    command = [sys.executable, __file__, *sys.argv[1:], "--setting", setting]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def measured(*, keep: bool) -> dict[str, float]:
+def measured(options: argparse.Namespace) -> dict[str, float]:
     """Wall and kernel seconds a photo, after two steps to warm up."""
-    if keep and not keep_freed_memory():
+    if options.setting == SETTINGS[1] and not keep_freed_memory():
         raise SystemExit("this needs glibc")
     detector = DetectorNetwork(build_encoder("mobilenetv2", "random"), channels=32, finest_stride=4)
     detector = detector.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3)
-    photos = torch.rand(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
-    labels = (torch.rand(BATCH, 1, SIZE, SIZE) > 0.5).float()
-    for step in range(STEPS + 2):
+    photos = torch.rand(options.batch, 3, options.size, options.size).contiguous(
+        memory_format=torch.channels_last
+    )
+    labels = (torch.rand(options.batch, 1, options.size, options.size) > 0.5).float()
+    for step in range(options.steps + 2):
         if step == 2:
             wall, kernel = time.perf_counter(), os.times().system
         detector_loss(detector(photos), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
-    count = STEPS * BATCH
+    count = options.steps * options.batch
     return {"seconds": (time.perf_counter() - wall) / count, "kernel": (os.times().system - kernel) / count}
 
 

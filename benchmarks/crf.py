@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from act2sal.runtime.hardware import processor
 
 Photo = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+MODULES = {"pydensecrf2": "pydensecrf"}
+"""Names to import, where they differ from those of the packages."""
 SIZE = (300, 400)
 MEGAPIXELS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 KERNELS = {
@@ -71,6 +74,11 @@ def rough_mask(photo: Photo) -> Mask:
     return np.asarray(level > np.median(level))
 
 
+def refined(photo: Photo, mask: Mask) -> NDArray[np.float32]:
+    """Foreground probability of this package, with the constants of its labels: (H, W) float32."""
+    return crf.mean_field(photo, crf.unary_from_labels(mask))
+
+
 def published(photo: Photo, mask: Mask, iterations: int = 10) -> NDArray[np.float32]:
     """Foreground probability of pydensecrf2: (H, W) float32."""
     from pydensecrf.densecrf import DenseCRF2D
@@ -88,10 +96,10 @@ def compare(photos: list[Photo], repeats: int) -> dict[str, Any]:
     ours, theirs, apart, agree = [], [], [], []
     for photo in photos:
         mask = rough_mask(photo)
-        rounds = [(seconds(crf.refine, photo, mask), seconds(published, photo, mask)) for _ in range(repeats)]
+        rounds = [(seconds(refined, photo, mask), seconds(published, photo, mask)) for _ in range(repeats)]
         ours.append(min(a for a, _ in rounds))
         theirs.append(min(b for _, b in rounds))
-        a, b = crf.refine(photo, mask), published(photo, mask)
+        a, b = refined(photo, mask), published(photo, mask)
         apart.append(np.abs(a - b).mean())
         agree.append(((a > 0.5) == (b > 0.5)).mean())
     ratio = np.array(theirs) / np.array(ours)
@@ -119,7 +127,7 @@ def scale_with_workers(photos: list[Photo], repeats: int) -> dict[str, Any]:
         for workers in rate:
             busy = time.process_time()
             with ThreadPoolExecutor(workers) as pool:
-                took = seconds(lambda: list(pool.map(lambda task: crf.refine(*task), tasks)))
+                took = seconds(lambda: list(pool.map(lambda task: refined(*task), tasks)))
             rate[workers] = max(rate[workers], len(tasks) / took)
             cpu_ms[workers] = min(cpu_ms[workers], 1e3 * (time.process_time() - busy) / len(tasks))
     tiny = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), bool)
@@ -129,7 +137,7 @@ def scale_with_workers(photos: list[Photo], repeats: int) -> dict[str, Any]:
         "gain": rate[2] / rate[1],
         "cpu_ms_per_photo_1_worker": cpu_ms[1],
         "cpu_ms_per_photo_2_workers": cpu_ms[2],
-        "interpreter_ms_per_photo": 1e3 * min(seconds(crf.refine, *tiny) for _ in range(50)),
+        "interpreter_ms_per_photo": 1e3 * min(seconds(refined, *tiny) for _ in range(50)),
         "cores": len(os.sched_getaffinity(0)),
         "load_average_1_min": os.getloadavg()[0],
     }
@@ -165,16 +173,16 @@ def mosaic(photos: list[Photo], megapixels: float) -> Photo:
     return np.ascontiguousarray(np.concatenate(lines)[:height, :width])
 
 
-def grow(photos: list[Photo], repeats: int) -> list[dict[str, float]]:
+def grow(photos: list[Photo], sizes: Sequence[float], repeats: int) -> list[dict[str, float]]:
     """Processor time, which other programs disturb less, for photos of growing size; the least of `repeats`."""
     rows = []
-    for megapixels in MEGAPIXELS:
+    for megapixels in sizes:
         photo = mosaic(photos, megapixels)
         mask = rough_mask(photo)
         times = []
         for _ in range(repeats):
             start = time.process_time()
-            crf.refine(photo, mask)
+            refined(photo, mask)
             times.append(time.process_time() - start)
         pixels = mask.size
         rows.append(
@@ -205,7 +213,7 @@ def coordinates_only(photo: Photo, scales: NDArray[np.float32], weights: NDArray
 
 def profile(photo: Photo, repeats: int = 7) -> dict[str, float]:
     """Nanoseconds per pixel of each part, the least of `repeats`; the last five are paid once per iteration."""
-    field = inference.Field(photo, **KERNELS)
+    field = inference.RandomField(photo, **KERNELS)
     graph, vertices = field._lattice, field._vertices
     values = crf.unary_from_labels(rough_mask(photo))
     total = values.copy()
@@ -215,7 +223,7 @@ def profile(photo: Photo, repeats: int = 7) -> dict[str, float]:
     parts: dict[str, Callable[[], object]] = {
         "lattice: coordinates and weights": lambda: coordinates_only(photo, scales, weights),
         "lattice: all": lambda: lattice.build_lattice(photo, sxy=50.0, srgb=5.0),
-        "lattice and normalisation": lambda: inference.Field(photo, **KERNELS),
+        "lattice and normalisation": lambda: inference.RandomField(photo, **KERNELS),
         "iteration: tanh": lambda: inference.to_spin(values.reshape(-1), total.reshape(-1)),
         "iteration: Gaussian kernel": lambda: inference._add_gaussian(values, *line, total),
         "iteration: spread": lambda: inference._spread(values, graph.corners, graph.weights, vertices[0]),
@@ -235,7 +243,7 @@ def profile(photo: Photo, repeats: int = 7) -> dict[str, float]:
 def exactness(photos: list[Photo]) -> dict[str, float]:
     """Mean |q - q_exact| over 32x32 cut-outs of the photos, against all pairs of pixels in float64."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    from test_crf import exact_mean_field
+    from exact_crf import exact_mean_field
 
     sets = {
         "default": KERNELS,
@@ -297,7 +305,9 @@ def peak_memory(photo: Photo) -> dict[str, float]:
         return {
             "megapixels": photo.shape[0] * photo.shape[1] / 1e6,
             "before_mb": in_new_process(code.format("")),
-            "peak_mb": in_new_process(code.format("crf.refine(photo, mask, iterations=2);")),
+            "peak_mb": in_new_process(
+                code.format("crf.mean_field(photo, crf.unary_from_labels(mask), iterations=2);")
+            ),
         }
 
 
@@ -319,19 +329,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="SECTION", help="measure these sections alone")
     parser.add_argument("--count", type=int, default=30, help="photos to compare on")
     parser.add_argument("--repeats", type=int, default=3, help="runs per photo, of which the fastest counts")
+    parser.add_argument("--megapixels", nargs="+", type=float, default=MEGAPIXELS, help="of growing photos")
     parser.add_argument("--labels", type=int, default=100, help="photos to label")
     options = parser.parse_args()
     cv2.setNumThreads(1)  # OpenCV's own threads would hide what the workers do
     photos = load_photos(options.photos, options.count)
+    largest = mosaic(photos, max(options.megapixels))
     sections: dict[str, Callable[[], Any]] = {
         "compilation": compilation,
         "against_pydensecrf2_400x300_10_iterations": lambda: compare(photos, options.repeats),
         "workers": lambda: scale_with_workers(photos, options.repeats),
         "label_stage": lambda: label_stage(options.photos, options.labels),
-        "growth": lambda: grow(photos, options.repeats),
-        "memory": lambda: peak_memory(mosaic(photos, 8.0)),
+        "growth": lambda: grow(photos, options.megapixels, options.repeats),
+        "memory": lambda: peak_memory(largest),
         "profile_ns_per_pixel_400x300": lambda: profile(photos[0]),
-        "profile_ns_per_pixel_8_megapixels": lambda: profile(mosaic(photos, 8.0), repeats=3),
+        f"profile_ns_per_pixel_{max(options.megapixels):g}_megapixels": lambda: profile(largest, repeats=3),
         "mean_abs_difference_to_exact_32x32": lambda: exactness(photos[:10]),
     }
     result: dict[str, Any] = {}
@@ -343,7 +355,8 @@ def main() -> None:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
-    result["versions"] = {name: version(name) for name in ("numba", "numpy", "pydensecrf2")}
+    packages = ("numba", "numpy", "pydensecrf2")
+    result["versions"] = {name: version(name) for name in packages if find_spec(MODULES.get(name, name))}
     crf.compile_kernels()
     for name in options.only or sections:
         result[name] = rounded(sections[name]())

@@ -51,6 +51,7 @@ def main() -> None:
     )
     parser.add_argument("photos", type=Path, help="folder of photos")
     parser.add_argument("--count", type=int, default=10, help="photos, every n-th of the folder")
+    parser.add_argument("--size", nargs=2, type=int, default=SIZE, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -60,14 +61,16 @@ def main() -> None:
     ]
     detector = Detector(OnnxNetwork.load(model_files.onnx_file(None), threads=1))
     with tempfile.TemporaryDirectory() as folder:
-        rows = [parts(enlarged(photo), detector, Path(folder) / "photo.jpg") for photo in photos]
+        rows = [
+            parts(enlarged(photo, options.size), detector, Path(folder) / "photo.jpg") for photo in photos
+        ]
     result = {
         "command": f"python benchmarks/cutout.py PHOTOS --count {options.count} "
         "--out recipes/results/cutout_speed.json",
         "hardware": hardware(),
         "other_load_at_the_start": round(os.getloadavg()[0], 1),
         "photos": len(photos),
-        "size": SIZE,
+        "size": options.size,
         "seconds_on_one_core": {
             name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]
         },
@@ -79,9 +82,9 @@ def main() -> None:
         write_atomic(options.out, text.encode())
 
 
-def enlarged(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A photo at `SIZE`, upright or not, with noise."""
-    height, width = SIZE
+def enlarged(photo: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
+    """A photo at `size`, (height, width), upright or not, with noise."""
+    height, width = size
     large = cv2.resize(photo, (width, height), interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).normal(0, NOISE, large.shape)
     return np.clip(large + noise, 0, 255).astype(np.uint8)
@@ -115,7 +118,7 @@ def png_megabytes(photos: Sequence[NDArray[np.uint8]], detector: Detector) -> di
     for photo, prob in zip(photos, detector.batch(photos), strict=True):
         for kind, pixels in (
             ("cut-outs", cutout(photo, prob)),
-            ("maps", cv2.convertScaleAbs(prob, alpha=255)),
+            ("maps", np.asarray(cv2.convertScaleAbs(prob, alpha=255), np.uint8)),
         ):
             sizes[kind][0] += len(encoded(pixels, "png"))
             sizes[kind][1] += len(pillow_png(pixels))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,13 +34,16 @@ def main() -> None:
     )
     parser.add_argument("maps", type=Path)
     parser.add_argument("masks", type=Path)
+    parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     parser.add_argument("--program", choices=PROGRAMS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.program:
         print(json.dumps(measured(options.program, options.maps, options.masks)))
         return
-    turns = {name: [child(name, options.maps, options.masks) for _ in range(TURNS)] for name in PROGRAMS}
+    turns = {
+        name: [child(name, options.maps, options.masks) for _ in range(options.turns)] for name in PROGRAMS
+    }
     best = {name: min(runs, key=lambda run: run["seconds"]) for name, runs in turns.items()}
     images = best["act2sal"]["images"]
     result = {
@@ -66,13 +70,13 @@ def main() -> None:
         write_atomic(options.out, text.encode())
 
 
-def child(program: str, maps: Path, masks: Path) -> dict:
+def child(program: str, maps: Path, masks: Path) -> dict[str, Any]:
     """The figures of one process."""
     command = [sys.executable, __file__, str(maps), str(masks), "--program", program]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def measured(program: str, maps: Path, masks: Path) -> dict:
+def measured(program: str, maps: Path, masks: Path) -> dict[str, Any]:
     """Seconds, images, scores, and peak memory in MiB before and after."""
     base = peak_mib()
     start = time.perf_counter()
@@ -101,6 +105,8 @@ def plain_loop(maps: Path, masks: Path) -> tuple[int, dict[str, float]]:
     for map_file, mask_file in found:
         mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
         pixels = cv2.imread(str(map_file), cv2.IMREAD_GRAYSCALE)
+        if mask is None or pixels is None:
+            raise SystemExit(f"OpenCV does not read {map_file} or {mask_file}")
         if pixels.shape != mask.shape:
             pixels = cv2.resize(pixels, mask.shape[::-1])
         for measure in (f, mae, weighted, s, e):

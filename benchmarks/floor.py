@@ -90,7 +90,7 @@ def measured_rates(dtype: torch.dtype = torch.float32, tries: int = TRIES) -> Ra
     left, right = torch.rand(2, MATRIX_SIDE, MATRIX_SIDE).to(dtype)
     count, channels, side = CONVOLUTION
     convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False).requires_grad_(False)
-    convolution = convolution.to(dtype, memory_format=torch.channels_last)
+    convolution = convolution.to(dtype).to(memory_format=torch.channels_last)
     maps = torch.rand(count, channels, side, side).to(dtype, memory_format=torch.channels_last)
     source = torch.ones(COPIED_BYTES // torch.float32.itemsize)
     target = torch.zeros_like(source)

@@ -40,6 +40,12 @@ NORMED = ((32, 80), (32, 40), (64, 20), (64, 160))
 """The last one is of the paper's decoder."""
 TRIES = 12
 DTYPES = (torch.bfloat16, torch.float32)
+WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "PyTorch": lambda network: network,
+    "ours": with_fast_gradients,
+    "ours, torch.compile": lambda network: cast(nn.Module, torch.compile(with_fast_gradients(network))),
+}
+"""What is done to the network before its steps."""
 
 
 def main() -> None:
@@ -47,6 +53,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels of the photos of a step")
+    parser.add_argument("--batch", type=int, default=BATCH, help="photos")
+    parser.add_argument("--tries", type=int, default=TRIES)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="of computing a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     options = parser.parse_args()
@@ -57,9 +67,9 @@ def main() -> None:
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "other_load_at_the_start": round(os.getloadavg()[0], 1),
-        "milliseconds": {str(dtype).removeprefix("torch."): layers(dtype) for dtype in DTYPES},
+        "milliseconds": {str(dtype).removeprefix("torch."): layers(dtype, options) for dtype in DTYPES},
         "numbers_of_a_step": str(ours()).removeprefix("torch."),
-        "step": steps(),
+        "step": {way: step(WAYS[way], options) for way in options.ways},
     }
     text = json.dumps(result, indent=1) + "\n"
     print(text)
@@ -67,7 +77,7 @@ def main() -> None:
         write_atomic(options.out, text.encode())
 
 
-def layers(dtype: torch.dtype) -> dict[str, dict[str, float]]:
+def layers(dtype: torch.dtype, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Of each layer, by its name."""
     kinds: dict[str, tuple[nn.Module, int, int]] = {}
     for channels, side in STRIDED:
@@ -76,12 +86,18 @@ def layers(dtype: torch.dtype) -> dict[str, dict[str, float]]:
     for channels, side in NORMED:
         norm = nn.GroupNorm(channels // 2, channels)
         kinds[f"GroupNorm, {channels} x {side} x {side}"] = (norm, channels, side)
-    return {name: layer(*kind, dtype) for name, kind in kinds.items()}
+    return {name: layer(*kind, dtype, options) for name, kind in kinds.items()}
 
 
-def layer(module: nn.Module, channels: int, side: int, dtype: torch.dtype) -> dict[str, float]:
+def layer(
+    module: nn.Module, channels: int, side: int, dtype: torch.dtype, options: argparse.Namespace
+) -> dict[str, float]:
     """Milliseconds of both ways, and their ratio."""
-    maps = torch.randn(BATCH, channels, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
+    maps = (
+        torch.randn(options.batch, channels, side, side)
+        .to(dtype)
+        .contiguous(memory_format=torch.channels_last)
+    )
     maps.requires_grad_()
 
     def passes() -> None:
@@ -89,23 +105,13 @@ def layer(module: nn.Module, channels: int, side: int, dtype: torch.dtype) -> di
             answer = module(maps)
         torch.autograd.grad(answer, [maps, *module.parameters()], torch.ones_like(answer))
 
-    before = 1e3 * seconds(passes)
+    before = 1e3 * seconds(passes, options.tries)
     with_fast_gradients(module)
-    after = 1e3 * seconds(passes)
+    after = 1e3 * seconds(passes, options.tries)
     return {"PyTorch": round(before, 2), "ours": round(after, 2), "ratio": round(before / after, 1)}
 
 
-def steps() -> dict[str, dict[str, float]]:
-    """Seconds of a step in three ways."""
-    ways: dict[str, Callable[[nn.Module], nn.Module]] = {
-        "PyTorch": lambda network: network,
-        "ours": with_fast_gradients,
-        "ours, torch.compile": lambda network: cast(nn.Module, torch.compile(with_fast_gradients(network))),
-    }
-    return {name: step(prepared) for name, prepared in ways.items()}
-
-
-def step(prepared: Callable[[nn.Module], nn.Module]) -> dict[str, float]:
+def step(prepared: Callable[[nn.Module], nn.Module], options: argparse.Namespace) -> dict[str, float]:
     """Seconds of a step of the default detector."""
     config = PRESETS["default"].stage2
     detector = DetectorNetwork(
@@ -113,8 +119,10 @@ def step(prepared: Callable[[nn.Module], nn.Module]) -> dict[str, float]:
     )
     network = prepared(detector.to(memory_format=torch.channels_last).train())
     optimizer = make_optimizer(detector, config)
-    photos = torch.rand(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
-    labels = (torch.rand(BATCH, 1, SIZE, SIZE) > 0.5).float()
+    photos = torch.rand(options.batch, 3, options.size, options.size).contiguous(
+        memory_format=torch.channels_last
+    )
+    labels = (torch.rand(options.batch, 1, options.size, options.size) > 0.5).float()
     fabric = cpu_fabric("auto")
 
     def once() -> None:
@@ -130,14 +138,17 @@ def step(prepared: Callable[[nn.Module], nn.Module]) -> dict[str, float]:
     start = time.perf_counter()
     once()
     first = time.perf_counter() - start
-    return {"seconds_a_photo": round(seconds(once) / BATCH, 4), "seconds_of_the_first_step": round(first, 1)}
+    return {
+        "seconds_a_photo": round(seconds(once, options.tries) / options.batch, 4),
+        "seconds_of_the_first_step": round(first, 1),
+    }
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """The median of many tries, after one that warms up."""
+def seconds(work: Callable[[], object], tries: int) -> float:
+    """The median of so many tries, after one that warms up."""
     work()
     found = []
-    for _ in range(TRIES):
+    for _ in range(tries):
         start = time.perf_counter()
         work()
         found.append(time.perf_counter() - start)

@@ -94,11 +94,10 @@ def speed(photos: Sequence[Path], folder: Path) -> dict[str, Any]:
     ours, ours_cpu = wall_and_processor(lambda: predict(photos, folder / "maps", detector, quiet=True))
     other = onnxruntime.InferenceSession(folder / "u2netp.onnx", providers=["CPUExecutionProvider"])
     cut_out(photos[0], folder / "warm" / "other.png", other)
-    theirs, theirs_cpu = wall_and_processor(
-        lambda: [cut_out(photo, folder / "other" / f"{photo.stem}.png", other) for photo in photos]
-    )
-    command = [sys.executable, "-m", "act2sal.cli", "predict", folder / "photos", "--out", folder / "again"]
-    command += ["--backend", "onnx", "--model", folder / "detector.onnx", "--quiet"]
+    theirs, theirs_cpu = wall_and_processor(lambda: cut_out_all(photos, folder / "other", other))
+    command = [sys.executable, "-m", "act2sal.cli", "predict", str(folder / "photos")]
+    command += ["--out", str(folder / "again")]
+    command += ["--backend", "onnx", "--model", str(folder / "detector.onnx"), "--quiet"]
     whole = seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
     return {
         "photos": len(photos),
@@ -109,6 +108,12 @@ def speed(photos: Sequence[Path], folder: Path) -> dict[str, Any]:
         "processor_seconds_a_photo": round(ours_cpu / len(photos), 4),
         "processor_seconds_a_photo_of_u2netp": round(theirs_cpu / len(photos), 4),
     }
+
+
+def cut_out_all(photos: Sequence[Path], folder: Path, session: onnxruntime.InferenceSession) -> None:
+    """Write the maps of all photos, one after the other."""
+    for photo in photos:
+        cut_out(photo, folder / f"{photo.stem}.png", session)
 
 
 def cut_out(photo: Path, target: Path, session: onnxruntime.InferenceSession) -> None:
@@ -124,7 +129,8 @@ def cut_out(photo: Path, target: Path, session: onnxruntime.InferenceSession) ->
 def normalised(image: Image.Image) -> NDArray[np.float32]:
     """(1, 3, 320, 320) float32 for the network."""
     pixels = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS), np.float32) / 255
-    return ((pixels - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)[None]
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    return np.asarray((pixels - mean) / std, np.float32).transpose(2, 0, 1)[None]
 
 
 def parts(photos: Sequence[Path], folder: Path) -> dict[str, float]:
@@ -147,12 +153,16 @@ def parts(photos: Sequence[Path], folder: Path) -> dict[str, float]:
         "resize back": lambda: [
             resize_map(p, photo.shape[:2]) for p, photo in zip(probs, decoded, strict=True)
         ],
-        "write PNG": lambda: [
-            write_gray_png(folder / "parts" / f"{number}.png", pixels) for number, pixels in enumerate(maps)
-        ],
+        "write PNG": lambda: write_all(maps, folder / "parts"),
         "network of u2netp": lambda: [other.run(None, {"photos": photo}) for photo in inputs],
     }
     return {name: round(seconds(program) / len(photos), 5) for name, program in programs.items()}
+
+
+def write_all(maps: Sequence[NDArray[np.uint8]], folder: Path) -> None:
+    """Write maps as PNG files."""
+    for number, pixels in enumerate(maps):
+        write_gray_png(folder / f"{number}.png", pixels)
 
 
 def memory(photo: Path, model: Path | None, folder: Path) -> dict[str, float]:

@@ -232,11 +232,8 @@ def ours_measured(
         activation_network(features, OURS, seed=options.seed),
         features,
         replace(OURS, epochs=2, batch_size=options.batch),
-        seed=options.seed,
-        fabric=features.fabric,
-        state=TrainingState(folder / "stage1.pt"),
-        log=rows.append,
-        quiet=True,
+        Trainer(features.fabric, options.seed, rows.append, quiet=True),
+        TrainingState(folder / "stage1.pt"),
     )
     return {"features": stored, "step": float(rows[1]["seconds"]) / len(bank)}
 

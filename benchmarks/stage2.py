@@ -103,6 +103,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("photos", type=Path, help="folder of photos")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--encoders", nargs="+", default=ENCODERS, help="under which decoders are compared")
     parser.add_argument("--size", type=int, default=320, help="pixels")
     parser.add_argument("--batch", type=int, default=8, help="photos a step")
     parser.add_argument("--steps", type=int, default=2, help="steps of an epoch of the slowest network")
@@ -283,7 +284,7 @@ def decoders(rates: Rates, options: argparse.Namespace) -> dict[str, Any]:
         for name, of in decoder.items()
     }
     result: dict[str, Any] = {}
-    for encoder in ENCODERS:
+    for encoder in options.encoders:
         seconds = step_seconds(encoder, configs, rates.dtype, options)
         rows: dict[str, Any] = {}
         for name, config in configs.items():

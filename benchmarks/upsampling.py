@@ -17,10 +17,10 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy reads it
 
@@ -63,19 +63,26 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", type=Path, help="a model file or a run; without it the shipped detector")
+    parser.add_argument("--count", type=int, help="photos of each set, in place of 200 and 150")
+    parser.add_argument("--large", nargs=2, type=int, default=LARGE, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     detector = Detector.load(options.model, device="cpu")
-    training = {name: examples(options.data / name, count, detector) for name, count in TRAINING.items()}
-    test = {name: examples(options.data / name, count, detector) for name, count in TEST.items()}
+    training = {
+        name: examples(options.data / name, options.count or most, detector)
+        for name, most in TRAINING.items()
+    }
+    test = {
+        name: examples(options.data / name, options.count or most, detector) for name, most in TEST.items()
+    }
     result = {
         "command": "python benchmarks/upsampling.py DATA --out recipes/results/upsampling.json",
         "model": options.model.name if options.model else "shipped",
         "size": detector.size,
         "hardware": hardware(),
         "photos": {name: len(found) for name, found in (training | test).items()},
-        "processor_seconds_at_12_megapixels": seconds(next(iter(training.values()))[0]),
+        "processor_seconds_at_12_megapixels": seconds(training["duts_tr_3000"][0], options.large),
         "constants_on_training_photos": constants(training["duts_tr_3000"]),
         "training": {name: at_all_sizes(found) for name, found in training.items()},
         "test": {name: at_all_sizes(found) for name, found in test.items()},
@@ -107,9 +114,9 @@ def compared(found: list[Example], times: int) -> dict:
     """Mean scores of every way, and what they gain over bilinear."""
     ways = WAYS | CRF if times == 1 else WAYS
     scores = {name: np.array([scored(way, e, times) for e in found]) for name, way in ways.items()}
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for name, values in scores.items():
-        table[name] = named(values.mean(axis=0))
+        table[name] = {**named(values.mean(axis=0))}
         if name != "bilinear":
             gain = values - scores["bilinear"]
             half = 1.96 * gain.std(axis=0, ddof=1) / np.sqrt(len(found))
@@ -142,7 +149,7 @@ def scored(way: Way, example: Example, times: int) -> list[float]:
 def coarser(prob: Map, times: int) -> Map:
     """Area averages of prob (S, S): (S / times, S / times)."""
     side = prob.shape[0] // times
-    return cv2.resize(prob, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(prob, (side, side), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def constants(found: list[Example]) -> dict:
@@ -161,9 +168,11 @@ def constants(found: list[Example]) -> dict:
     return table
 
 
-def seconds(example: Example) -> dict[str, float]:
+def seconds(example: Example, large: Sequence[int]) -> dict[str, float]:
     """Processor seconds of each way on a photo enlarged to 12 megapixels, the least of three runs."""
-    photo = cv2.resize(example.photo, LARGE[::-1], interpolation=cv2.INTER_CUBIC)
+    photo = np.asarray(
+        cv2.resize(example.photo, (large[1], large[0]), interpolation=cv2.INTER_CUBIC), np.uint8
+    )
     return {
         name: round(min(timed(way, example.prob, photo) for _ in range(3)), 3)
         for name, way in (WAYS | CRF).items()

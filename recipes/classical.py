@@ -7,10 +7,11 @@ recipes/results/classical.json, and prints it as a Markdown table. Where methods
 stay as they are.
 """
 
+import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,15 +39,22 @@ TABLE_2 = {
 
 def main() -> None:
     """Predict, score, write, print."""
-    data, names = Path(sys.argv[1]), sys.argv[2:] or list(METHODS)
-    results = json.loads(RESULT.read_text(encoding="utf-8"))["results"] if RESULT.exists() else {}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("methods", nargs="*", help="without: all")
+    parser.add_argument("--out", type=Path, default=RESULT, help="JSON file that gets the scores")
+    options = parser.parse_args()
+    data, names, out = options.data, options.methods or list(METHODS), options.out
+    results = json.loads(out.read_text(encoding="utf-8"))["results"] if out.exists() else {}
     results |= {f"{name} {folder}": scored(name, data / folder) for name in names for folder in SETS}
     content = {"command": "python recipes/classical.py DATA", "results": results}
-    write_atomic(RESULT, (json.dumps(content, indent=1) + "\n").encode())
-    print(markdown(), end="")
+    write_atomic(options.out, (json.dumps(content, indent=1) + "\n").encode())
+    print(markdown(options.out), end="")
 
 
-def scored(method: str, folder: Path) -> dict:
+def scored(method: str, folder: Path) -> dict[str, Any]:
     """Scores of a method on a set, those of the authors' maps, and how alike the two are."""
     published = folder / "published_maps" / method.upper()
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,10 +88,10 @@ def correlation(maps: Path, published: Path) -> float:
     return float(np.mean(alike))
 
 
-def markdown() -> str:
-    """The committed results as a Markdown table."""
+def markdown(file: Path = RESULT) -> str:
+    """Results as a Markdown table."""
     rows = []
-    for title, result in json.loads(RESULT.read_text(encoding="utf-8"))["results"].items():
+    for title, result in json.loads(file.read_text(encoding="utf-8"))["results"].items():
         paper = [score_text(value) for value in result["table_2"] or ()] or ["", ""]
         authors = [
             score_text(result[key]) if key in result else ""

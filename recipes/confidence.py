@@ -20,6 +20,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
+    parser.add_argument("--count", type=int, default=CHECKED, help="photos drawn of each test set")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     network = Detector.load(device="cpu").network
@@ -85,16 +87,16 @@ def main() -> None:
         "detector_sha256": hashlib.sha256(BUILTIN_PATH.read_bytes()).hexdigest(),
         "seed": SEED,
         "hardware": hardware(),
-        "checks": {name: check(arguments.data / name, network) for name in SETS},
+        "checks": {name: check(arguments.data / name, network, arguments.count) for name in SETS},
     }
     text = json.dumps(results, indent=1) + "\n"
     write_atomic(arguments.out, text.encode())
     print(text)
 
 
-def check(folder: Path, network: Network) -> dict:
-    """Counts, ROC AUC and reliability of a test set."""
-    rated = rated_by(network, list(examples_of(folder, network.size)))
+def check(folder: Path, network: Network, count: int) -> dict[str, Any]:
+    """Counts, ROC AUC and reliability of a test set, by so many of its photos."""
+    rated = rated_by(network, list(examples_of(folder, network.size, count)))
     pairs = rated.part(np.isin(rated.photos, rated.photos[(rated.kinds == WITH[1]) & rated.native]))
     pairs = pairs.part(pairs.photos >= 0)
     return {
@@ -108,25 +110,25 @@ def check(folder: Path, network: Network) -> dict:
     }
 
 
-def examples_of(folder: Path, size: int) -> Iterator[Checked]:
+def examples_of(folder: Path, size: int, count: int) -> Iterator[Checked]:
     """Examples of test photos by their masks, rendered backgrounds and texture photos, as squares of `size`."""
     rng = np.random.default_rng(SEED)
     photos = find_photos(folder / "images")
-    for number in sorted(rng.choice(len(photos), min(CHECKED, len(photos)), replace=False).tolist()):
+    for number in sorted(rng.choice(len(photos), min(count, len(photos)), replace=False).tolist()):
         photo = read_photo(photos[number].path)
         mask = read_photo((folder / "masks" / photos[number].relative).with_suffix(".png"))[..., 0]
         yield Checked(number, WITH[0], resize_photo(photo, (size, size)))
         for crop in crop_pair(photo, mask > 127, mask > 0, rng):
             yield Checked(number, crop.kind, resize_photo(crop.picture, (size, size)), crop.native)
-    for _ in range(CHECKED // 2):
+    for _ in range(count // 2):
         yield Checked(-1, "rendered background", resize_photo(rendered(rng), (size, size)))
     for name in TEXTURE_PHOTOS:
         texture = read_photo(SKIMAGE_PHOTOS / name)
-        for _ in range(CHECKED // 6):
+        for _ in range(count // 6):
             side = int(rng.integers(*TEXTURE_SIDES, endpoint=True))
             top, left = rng.integers(0, texture.shape[0] - side, 2)
-            crop = texture[top : top + side, left : left + side]
-            yield Checked(-1, "texture photo", resize_photo(crop, (size, size)))
+            square = texture[top : top + side, left : left + side]
+            yield Checked(-1, "texture photo", resize_photo(square, (size, size)))
 
 
 def rated_by(network: Network, examples: Sequence[Checked]) -> Rated:

@@ -6,9 +6,10 @@ DATA holds ecssd_dev, pascal_s_dev and sod_dev with masks/ and published_maps/. 
 recipes/results/published_maps.json, and prints it as a Markdown table.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
 from act2sal.data.images import write_atomic
 from act2sal.evaluation import SCORES, evaluate
@@ -23,14 +24,19 @@ F_CONVENTIONS = ("f_adaptive", "f_mean", "f_max", "f_weighted", "code_f_max")
 
 def main() -> None:
     """Score, write, print."""
-    data = Path(sys.argv[1])
-    results = {f"{method} {name}": scored(method, data / name) for method, name in SETS}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULT, help="JSON file that gets the scores")
+    options = parser.parse_args()
+    results = {f"{method} {name}": scored(method, options.data / name) for method, name in SETS}
     content = {"command": "python recipes/published_maps.py DATA", "results": results}
-    write_atomic(RESULT, (json.dumps(content, indent=1) + "\n").encode())
-    print(markdown(), end="")
+    write_atomic(options.out, (json.dumps(content, indent=1) + "\n").encode())
+    print(markdown(options.out), end="")
 
 
-def scored(method: str, folder: Path) -> dict:
+def scored(method: str, folder: Path) -> dict[str, Any]:
     """All scores of a method's maps with their intervals, and the paper's."""
     scores = evaluate(folder / "published_maps" / method, folder / "masks", quiet=True)
     published = TABLE_2.get((method, folder.name))
@@ -44,11 +50,11 @@ def scored(method: str, folder: Path) -> dict:
     }
 
 
-def markdown() -> str:
-    """The committed results as a Markdown table, with the paper's ave-F and MAE beside them."""
+def markdown(file: Path = RESULT) -> str:
+    """Results as a Markdown table, with the paper's ave-F and MAE beside them."""
     names = (*F_CONVENTIONS, "mae")
     rows = []
-    for title, result in json.loads(RESULT.read_text(encoding="utf-8"))["results"].items():
+    for title, result in json.loads(file.read_text(encoding="utf-8"))["results"].items():
         paper = result["table_2"]
         published = ["", ""] if paper is None else [score_text(paper["ave_f"]), score_text(paper["mae"])]
         cells = [score_text(result["scores"][name]) for name in names]

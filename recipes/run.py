@@ -60,6 +60,15 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder of encoder files, in place of timm's download")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run directories")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--test-sets", nargs="*", choices=TEST_SETS, default=TEST_SETS)
+    parser.add_argument("--results", type=Path, default=FOLDER / "results", help="folder of the results")
+    parser.add_argument(
+        "--smaller",
+        type=shlex.split,
+        default=[],
+        metavar="OPTIONS",
+        help="further options of `act2sal train`, to try a recipe",
+    )
     parser.add_argument("--note", default="", help="what a reader of the results has to know about this run")
     options = parser.parse_args()
     run = run_of(options.name, options)
@@ -72,7 +81,7 @@ def main() -> None:
         labels = label_rows(run, options.data / TRAINING_SET)
         scores = {f"labels {TRAINING_SET}, {row}": found for row, found in labels.items()}
         rows = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    for name in TEST_SETS:
+    for name in options.test_sets:
         labelled = options.name not in {**LABELS_OF, **FOLDS_OF, **MEAN_OF}
         scores |= test_rows(run, name, options.data / name, labelled=labelled)
     result = {
@@ -89,7 +98,7 @@ def main() -> None:
     }
     result["hours"] = round(sum(result["seconds"].values()) / 3600, 2)
     text = json.dumps(result, indent=1) + "\n"
-    write_atomic(FOLDER / "results" / f"{run.name}.json", text.encode())
+    write_atomic(options.results / f"{run.name}.json", text.encode())
     print(text)
 
 
@@ -120,6 +129,7 @@ def train(name: str, run: Path, options: argparse.Namespace, photos: Path | None
             if options.weights is not None and unread not in given:
                 file = WEIGHT_FILES[encoder or config.encoder]
                 command += [f"--{stage}.encoder-weights", str(options.weights / file)]
+        command += options.smaller
     act2sal(command)
 
 

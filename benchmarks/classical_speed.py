@@ -1,6 +1,6 @@
 """Speed of the classical methods on photos of 400 x 300: one core, all cores, and what takes the time.
 
-    python benchmarks/classical.py PHOTOS --out recipes/results/classical_speed.json
+    python benchmarks/classical_speed.py PHOTOS --out recipes/results/classical_speed.json
 
 Seconds on one core: the median over 20 photos, each by itself. Photos per second on all cores: `act2sal predict
 --method`, decoding and PNG included, from what 44 photos need more than 4. Shares: of the time on one core, by the
@@ -11,12 +11,12 @@ import argparse
 import cProfile
 import json
 import os
-import pstats
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy reads it
@@ -33,6 +33,8 @@ from act2sal.data.photo_files import find_photos
 from act2sal.predict.maps import SaliencyMethod
 from act2sal.runtime.hardware import hardware
 
+Program = Callable[[NDArray[np.uint8]], object]
+
 COUNT, SIZE = 20, (300, 400)
 FEW, MANY = 4, 44
 """Photos of the two folder runs; their difference leaves the start of the program out."""
@@ -48,20 +50,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", type=Path)
+    parser.add_argument("--count", type=int, default=COUNT, help="photos of which each is timed by itself")
+    parser.add_argument("--few", type=int, default=FEW, help="photos of the short run over a folder")
+    parser.add_argument("--many", type=int, default=MANY, help="photos of the long run over a folder")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    photos = photos_of(options.photos, MANY)
-    programs = {**METHODS, "one SLIC": one_slic}
+    photos = photos_of(options.photos, options.many)
+    methods = {name: METHODS[name] for name in options.methods}
+    programs: dict[str, Program] = {**methods, "one SLIC": one_slic}
     result = {
-        "command": "python benchmarks/classical.py PHOTOS --out recipes/results/classical_speed.json",
+        "command": "python benchmarks/classical_speed.py PHOTOS --out recipes/results/classical_speed.json",
         "hardware": hardware(),
-        "photos": COUNT,
+        "photos": options.count,
         "seconds_a_photo_on_one_core": {
-            name: seconds(program, photos[:COUNT]) for name, program in programs.items()
+            name: seconds(program, photos[: options.count]) for name, program in programs.items()
         },
-        "photos_a_second_on_all_cores": folder_rates(photos),
-        "shares_of_the_time": {name: shares(method, photos[:COUNT]) for name, method in METHODS.items()},
+        "photos_a_second_on_all_cores": folder_rates(photos, options.few, methods),
+        "shares_of_the_time": {
+            name: shares(method, photos[: options.count]) for name, method in methods.items()
+        },
     }
     text = json.dumps(result, indent=1) + "\n"
     print(text)
@@ -80,31 +89,31 @@ def one_slic(photo: NDArray[np.uint8]) -> object:
     return superpixels(photo, pixels_each=550, compactness=20.0, border_width=8)
 
 
-def seconds(program: SaliencyMethod, photos: list[NDArray[np.uint8]]) -> float:
+def seconds(program: Program, photos: list[NDArray[np.uint8]]) -> float:
     """Median wall seconds of one call, after a first one that compiles."""
     program(photos[0])
     return round(statistics.median(timed(program, photo) for photo in photos), 4)
 
 
-def timed(program: SaliencyMethod, photo: NDArray[np.uint8]) -> float:
+def timed(program: Program, photo: NDArray[np.uint8]) -> float:
     """Wall seconds of one call."""
     start = time.perf_counter()
     program(photo)
     return time.perf_counter() - start
 
 
-def folder_rates(photos: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """Photos per second of `act2sal predict FOLDER --method NAME`, after its start."""
+def folder_rates(photos: list[NDArray[np.uint8]], least: int, methods: Iterable[str]) -> dict[str, float]:
+    """Photos per second of `act2sal predict FOLDER --method NAME`, from what all need more than the first ones."""
     with tempfile.TemporaryDirectory() as temporary:
         few, many = (Path(temporary) / name for name in ("few", "many"))
-        for folder, count in ((few, FEW), (many, MANY)):
+        for folder, count in ((few, least), (many, len(photos))):
             folder.mkdir()
             for number, photo in enumerate(photos[:count]):
                 cv2.imwrite(str(folder / f"{number}.jpg"), photo[..., ::-1])
         rates = {}
-        for name in METHODS:
+        for name in methods:
             start, whole = folder_seconds(few, name), folder_seconds(many, name)
-            rates[name] = round((len(photos) - FEW) / (whole - start), 2)
+            rates[name] = round((len(photos) - least) / (whole - start), 2)
     return rates
 
 
@@ -114,6 +123,13 @@ def folder_seconds(folder: Path, method: str) -> float:
     start = time.perf_counter()
     subprocess.run([*command, "--overwrite", "--out", str(folder.parent / method)], check=True)
     return time.perf_counter() - start
+
+
+def cumulative_seconds(profile: cProfile.Profile) -> dict[tuple[str, int, str], float]:
+    """Seconds by file, line and name of each function, callees included."""
+    profile.create_stats()
+    stats: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = vars(profile)["stats"]
+    return {function: row[3] for function, row in stats.items()}
 
 
 def shares(method: SaliencyMethod, photos: list[NDArray[np.uint8]]) -> dict[str, float]:
@@ -126,7 +142,7 @@ def shares(method: SaliencyMethod, photos: list[NDArray[np.uint8]]) -> dict[str,
     rooms = str(Path(classical.__file__).parent)
     times = {
         function: spent
-        for (file, _, function), (_, _, _, spent, _) in pstats.Stats(profile).stats.items()
+        for (file, _, function), spent in cumulative_seconds(profile).items()
         if file.startswith(rooms) and not function.startswith("<")
     }
     whole = times.pop(method.__name__)
