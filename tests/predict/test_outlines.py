@@ -62,3 +62,12 @@ def test_smooth_outlines_have_fewer_corners_than_steps() -> None:
     np.testing.assert_array_equal(filled(outline, (200, 200)), disk)
     steps = (np.diff(disk.astype(int), axis=0) != 0).sum() + (np.diff(disk.astype(int), axis=1) != 0).sum()
     assert len(outline) < 0.6 * steps
+
+
+def test_a_sieve_of_ten_thousand_holes() -> None:
+    """Joined one after the other to all that is joined already, they would take a minute."""
+    sieve = np.ones((201, 201), np.bool_)
+    sieve[1::2, 1::2] = False
+    outline = outline_of(sieve)
+    # Each hole has four corners; it begins and ends at one, and the way back ends at a corner of the outer line.
+    assert len(outline) == 4 + 6 * 100**2

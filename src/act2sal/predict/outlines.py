@@ -1,5 +1,6 @@
 """The regions of an object as polygons, from which exactly the same pixels can be filled again."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -58,15 +59,25 @@ def outline_of(region: NDArray[np.bool_]) -> NDArray[np.float32]:
     # The first contour is the outer one; a connected region has one, and the others are holes.
     contours, _ = cv2.findContours(halves, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     lines = [cv2.approxPolyDP(line, TOLERANCE, True)[:, 0].astype(np.float32) for line in contours]
-    polygon = lines[0]
-    for hole in lines[1:]:
-        polygon = _joined(polygon, hole)
+    polygon = _joined(lines[0], lines[1:]) if len(lines) > 1 else lines[0]
     return (polygon + np.float32(0.5)) * np.float32(0.5)
 
 
-def _joined(polygon: NDArray[np.float32], hole: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One polygon of both, over the shortest way between two of their corners and back."""
-    distances = np.square(polygon[:, None] - hole[None]).sum(axis=2)
-    here, there = np.unravel_index(distances.argmin(), distances.shape)
-    around = np.roll(hole, -there, axis=0)
-    return np.concatenate([polygon[: here + 1], around, around[:1], polygon[here:]])
+def _joined(outer: NDArray[np.float32], holes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """One polygon of all: at the corner that is nearest to a hole, a line leads there, around it, and back."""
+    from scipy.spatial import KDTree  # takes longer to load than most photos take to outline
+
+    distances, nearest = KDTree(outer).query(np.concatenate(holes))
+    hanging: dict[int, list[NDArray[np.float32]]] = {}
+    start = 0
+    for hole in holes:
+        there = start + int(distances[start : start + len(hole)].argmin())
+        corner = int(nearest[there])
+        around = np.roll(hole, start - there, axis=0)
+        hanging.setdefault(corner, []).extend([around, around[:1], outer[corner : corner + 1]])
+        start += len(hole)
+    parts, last = [], 0
+    for corner in sorted(hanging):
+        parts += [outer[last : corner + 1], *hanging[corner]]
+        last = corner + 1
+    return np.concatenate([*parts, outer[last:]])
