@@ -30,6 +30,7 @@ Backend = Literal["auto", "torch", "onnx"]
 Format = Literal["png", "jpg", "webp", "tiff", "gif"]
 Refine = Literal["none", "crf"]
 Annotations = Literal["coco", "yolo"]
+Matting = Literal["closed-form", "knn"]
 PresetName = Literal["default", "paper", "official"]
 
 

@@ -24,6 +24,7 @@ VALUES = {
     "threshold": "otsu",
     "grow": "-3",
     "annotations": "coco",
+    "matting": "knn",
     "finest-stride": "2",
     "fusion-stride": "8",
     "lr": "0.5",

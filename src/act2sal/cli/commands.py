@@ -132,6 +132,7 @@ def _job_of(options: PredictOptions) -> "Job":
         selection=Selection(threshold, options.grow, options.feather, ground=options.ground),
         crop=options.crop,
         annotations=options.annotations,
+        matting=options.matting,
         refine=options.refine,
         min_confidence=options.min_confidence,
         rates=options.json is not None,

@@ -276,6 +276,11 @@ PREDICT = (
         lambda o, given: set(o.kind) == {"map"} and o.crop is None and o.annotations is None,
     ),
     Contradiction(("feather",), "--kind map, which is never cut", lambda o, given: set(o.kind) == {"map"}),
+    Contradiction(
+        ("matting",),
+        "--kind map, mask and overlay, whose saliency is no alpha",
+        lambda o, given: set(o.kind) <= {"map", "mask", "overlay"},
+    ),
     Contradiction(("crop", "annotations"), "a video", _of_video),
     Contradiction(
         ("crop",),

@@ -12,6 +12,7 @@ from act2sal.config import (
     Device,
     Format,
     LabelConfig,
+    Matting,
     PresetName,
     Refine,
     Stage1Config,
@@ -144,6 +145,9 @@ class PredictOptions:
     """Also write where the regions of the object are, at the threshold, to train other detectors on. coco: in
     DIR/annotations.json; yolo: in a text file beside each result, with DIR/data.yaml. Of an animation, only the first
     frame is then done."""
+    matting: Matting | None = None
+    """Solve for the alpha of hair, fur and other soft edges in cut-outs and before other backgrounds; needs pymatting
+    (pip install "act2sal[matting]") and, for each photo, seconds instead of hundredths."""
     refine: Refine = "none"
     """crf: average the maps of photo and mirror image and sharpen them by the dense CRF; better, and slower."""
     min_confidence: float = 0.0

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from act2sal.config import Backend, Refine
+from act2sal.config import Backend, Matting, Refine
 from act2sal.data.image_inputs import ImageInput, opacity_of, rgb_of
 from act2sal.data.images import resize_photo
 from act2sal.data.origin import UNKNOWN, all_seen
@@ -171,6 +171,7 @@ class Detector:
         grow: int = 0,
         feather: float = 0.0,
         ground: bool = False,
+        matting: Matting | None = None,
     ) -> Image.Image:
         """The picture as RGBA, its saliency as alpha, without the colours of its background at the edges.
 
@@ -183,9 +184,11 @@ class Detector:
             grow: as of `Selection`.
             feather: as of `Selection`.
             ground: as of `Selection`.
+            matting: as of `output_kinds.rendered`.
 
         Raises:
             ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
+            MissingPackageError: `matting` without pymatting.
             InputError: a number out of range.
         """
         selection = Selection(None, grow, feather, ground=ground)
@@ -195,7 +198,7 @@ class Detector:
         prob = self.batch([photo])[0]
         if opacity is not None:  # what cannot be seen is not salient
             prob[opacity.alpha == 0] = 0
-        pixels = rendered(Kind("cutout"), photo, prob, selection, opacity=opacity)
+        pixels = rendered(Kind("cutout"), photo, prob, selection, matting=matting, opacity=opacity)
         part = None if crop is None else crop_around(selection.object_of(prob), crop)
         return Image.fromarray(np.ascontiguousarray(cropped(pixels, part)))
 

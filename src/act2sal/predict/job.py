@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from act2sal.config import Annotations, Backend, Format, Refine
+from act2sal.config import Annotations, Backend, Format, Matting, Refine
 from act2sal.data.encoding import ANIMATED, FORMAT_OF
 from act2sal.data.images import ImageError
 from act2sal.data.origin import write_result
@@ -49,6 +49,7 @@ def rendering_of(
     selection: Selection = OBJECT,
     crop: float | None = None,
     annotations: Annotations | None = None,
+    matting: Matting | None = None,
     refine: Refine = "none",
     min_confidence: float = 0.0,
     rates: bool = False,
@@ -62,6 +63,7 @@ def rendering_of(
         selection: what of the saliency is shown.
         crop: as of `Rendering`.
         annotations: as of `Rendering`.
+        matting: as of `Rendering`.
         refine: what is done to a map before it is enlarged.
         min_confidence: in [0, 1].
         rates: whether confidences are wanted.
@@ -81,6 +83,7 @@ def rendering_of(
         selection=selection,
         crop=crop,
         annotations=annotations,
+        matting=matting,
         refine=refine,
         min_confidence=min_confidence,
         rates=rates,

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageColor
 
+from act2sal.config import Matting
 from act2sal.data.color_profiles import from_srgb, in_srgb
 from act2sal.data.encoding import HOLDS_ALPHA, Format, read_profile
 from act2sal.data.images import ImageError, read_photo
 from act2sal.data.transparency import WHITE, Opacity
 from act2sal.errors import InputError
 from act2sal.predict import compositing
+from act2sal.predict.matting import matted
 from act2sal.predict.selection import Selection
 
 KindName = Literal["map", "mask", "cutout", "overlay", "blur", "color", "image"]
@@ -47,6 +49,11 @@ class Kind:
     def shows_photo(self) -> bool:
         """Whether pixels of the photo are in it, so that the photo's colour profile and EXIF belong to it."""
         return self.name not in ("map", "mask")
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether it shows the object without its own background."""
+        return self.name in ("cutout", "blur", "color", "image")
 
     @property
     def has_alpha(self) -> bool:
@@ -105,6 +112,7 @@ def rendered(
     prob: NDArray[np.float32],
     selection: Selection = OBJECT,
     *,
+    matting: Matting | None = None,
     opacity: Opacity | None = None,
     icc_profile: bytes | None = None,
 ) -> NDArray[np.uint8]:
@@ -115,6 +123,8 @@ def rendered(
         photo: (H, W, 3) uint8 RGB.
         prob: its saliency, (H, W) float32 in [0, 1].
         selection: what of it is shown.
+        matting: solves for the alpha of a cut-out or of an object before another background; None: the saliency is
+            the alpha.
         opacity: of a photo with transparency: nothing is more opaque in a cut-out, or covers more of a background,
             and what is wholly transparent is neither object nor ground; it is shown on white.
         icc_profile: the photo's colour space, into which colours and backgrounds are brought; None: sRGB.
@@ -124,11 +134,16 @@ def rendered(
 
     Raises:
         ValueError: photo and saliency differ in size.
+        MissingPackageError: `matting` without pymatting.
     """
     if photo.shape != (*prob.shape, 3):
         raise ValueError(f"a photo {photo.shape} and a map {prob.shape} do not belong together")
     select = {"map": selection.levels_of, "mask": selection.mask_of}.get(kind.name, selection.alpha_of)
-    alpha = _seen(select(prob), opacity)
+    if matting is not None and kind.is_composed:
+        solved = matted(photo, selection.object_of(prob), matting)
+        alpha = _seen(selection.edged(solved), opacity)
+    else:
+        alpha = _seen(select(prob), opacity)
     if kind.name in ("map", "mask"):
         return np.round(alpha * 255).astype(np.uint8)
     colours, cover = photo, None

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from act2sal.config import Annotations
+from act2sal.config import Annotations, Matting
 from act2sal.data.encoding import NO_PROFILE, Format, Profile, encoded, read_profile
 from act2sal.data.images import ImageFile
 from act2sal.data.origin import Origin, write_result
 from act2sal.data.transparency import Opacity
 from act2sal.predict.annotations import YOLO_SUFFIX, yolo_lines
 from act2sal.predict.cropping import crop_around, cropped, refuse_margin
+from act2sal.predict.matting import require_pymatting
 from act2sal.predict.outlines import Region, regions_of
 from act2sal.predict.output_kinds import OBJECT, Kind, rendered, suffix_of
 from act2sal.predict.plan import Task
@@ -40,6 +41,7 @@ class Rendering:
         selection: what of the saliency.
         crop: margin that is kept around the object (`cropping.crop_around`); None: the whole photo.
         annotations: also say where the regions of the object are; yolo: in a file for each photo.
+        matting: as of `output_kinds.rendered`.
         refine: what is done to a map before it is enlarged.
         min_confidence: below it the saliency counts as empty.
         rates: whether the confidence is wanted even so.
@@ -47,6 +49,7 @@ class Rendering:
 
     Raises:
         InputError: a margin that is none.
+        MissingPackageError: `matting` without pymatting.
     """
 
     kinds: tuple[Kind, ...] = (Kind("map"),)
@@ -54,6 +57,7 @@ class Rendering:
     selection: Selection = OBJECT
     crop: float | None = None
     annotations: Annotations | None = None
+    matting: Matting | None = None
     refine: Refine = "none"
     min_confidence: float = 0.0
     rates: bool = False
@@ -62,6 +66,8 @@ class Rendering:
     def __post_init__(self) -> None:
         if self.crop is not None:
             refuse_margin(self.crop)
+        if self.matting is not None:
+            require_pymatting()
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -110,7 +116,15 @@ class Rendering:
         icc_profile: bytes | None,
     ) -> Iterator[NDArray[np.uint8]]:
         for kind in self.kinds:
-            yield rendered(kind, photo, prob, self.selection, opacity=opacity, icc_profile=icc_profile)
+            yield rendered(
+                kind,
+                photo,
+                prob,
+                self.selection,
+                matting=self.matting,
+                opacity=opacity,
+                icc_profile=icc_profile,
+            )
 
     def rendered_bytes(
         self,

@@ -59,17 +59,18 @@ class Selection:
 
     def mask_of(self, prob: NDArray[np.float32]) -> NDArray[np.float32]:
         """0 and 1; between them at a feathered edge alone."""
-        return self._edged(self._cut(prob))
+        return self.edged(self._cut(prob))
 
     def alpha_of(self, prob: NDArray[np.float32]) -> NDArray[np.float32]:
         """The share of the selection in each pixel; soft unless there is a threshold."""
-        return self._edged(grown(prob, self.grow) if self.threshold is None else self._cut(prob))
+        return self.edged(grown(prob, self.grow) if self.threshold is None else self._cut(prob))
 
     def _cut(self, prob: NDArray[np.float32]) -> NDArray[np.float32]:
         threshold = MASK_THRESHOLD if self.threshold is None else self.threshold
         return grown(mask_of(prob, threshold).astype(np.float32), self.grow)
 
-    def _edged(self, alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+    def edged(self, alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+        """An alpha of the object with a feathered edge, or that of the ground."""
         soft = feathered(alpha, self.feather)
         return 1 - soft if self.ground else soft
 
