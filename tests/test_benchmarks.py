@@ -275,3 +275,8 @@ def test_no_script_is_left_out() -> None:
     """Only imported, by scripts that run here."""
     scripts = {path.name for folder in ("benchmarks", "recipes") for path in (ROOT / folder).glob("*.py")}
     assert {name for name in scripts - helpers if name not in own} == set()
+
+
+def test_matting(run: Any) -> None:
+    figures = run("benchmarks/matting.py", "--sizes", 64, "--count", 1)
+    assert figures["64 x 64"]["closed-form"].keys() == {"SAD", "MSE", "seconds"}

@@ -1,4 +1,4 @@
-"""Labels that somebody else made, or an earlier run: the detector is trained on them in place of those of stage 1."""
+"""Given labels, of an earlier run or of any other source, on which the detector is trained instead of stage 1's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from act2sal.runs.run_directory import GenerationFolder
 
 
 def refuse_missing_labels(photos: Sequence[Photo], source: Path) -> None:
-    """Make sure, before the work, that the photos have labels; one that cannot be read needs none.
+    """Refuse, before the work, a folder without the label of a photo; photos that cannot be read need none.
 
     Raises:
         DatasetError: `source` is no folder, or has no label of a photo.
@@ -50,7 +50,8 @@ def copy_labels(bank: PhotoBank, source: Path, folder: GenerationFolder) -> list
 
     Raises:
         DatasetError: a photo has no label, or one that cannot be read.
-        UnclearError: a label could mean two things. InputError: one lies on its side.
+        UnclearError: the values of a label could mean two things.
+        InputError: a label is turned by 90 degrees against its photo.
     """
     origins, targets = bank.outputs(source), bank.outputs(folder.labels)
     missing = [origin for origin in origins if not origin.is_file()]

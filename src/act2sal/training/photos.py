@@ -19,16 +19,16 @@ from act2sal.training.epochs import Trainer
 
 @dataclass(frozen=True)
 class PhotosUsed:
-    """What a command leaves: how many photos were used, and one line for each that could not be read."""
+    """Result of a command: the number of photos used, and one line for each that could not be read."""
 
     photos: int
     failures: list[str]
 
 
 def photos_of(folder: Path, out: Path, config: TrainConfig) -> tuple[list[Photo], list[str]]:
-    """The photos that are learnt from, and one line for each part of the folder that cannot be had.
+    """Find the photos to learn from, and one line for each part of the folder that cannot be read.
 
-    Masks are never opened; results, of which those of this call go to `out`, are left out. The leader tells.
+    Masks are never opened; earlier results, and those of this call in `out`, are left out.
 
     Raises:
         DatasetError: no photos, or it cannot be known which pictures are masks.
@@ -39,21 +39,21 @@ def photos_of(folder: Path, out: Path, config: TrainConfig) -> tuple[list[Photo]
 
 
 def workers_of(config: TrainConfig) -> int:
-    """Threads of this process; where nothing is said, several processes share the cores of their machine."""
+    """Threads of this process; by default, several processes share the cores of their machine."""
     return config.workers or max(1, cores.usable() // config.devices)
 
 
 def photo_bank(
     photos: Sequence[Photo], cache: Path, config: TrainConfig, size: int | None, *, quiet: bool
 ) -> PhotoBank:
-    """The photos as squares of `size` (None: the config's) pixels, kept in `cache`."""
+    """Decode photos to squares of `size` pixels (None: the config's), kept in `cache`."""
     side = size or config.size
     folder = cache / f"photos-{side}"
     return build_photo_bank(photos, folder, size=side, workers=workers_of(config), quiet=quiet)
 
 
 def refuse_changed(bank: PhotoBank) -> None:
-    """Make sure that the photos are still the files that were decoded.
+    """Refuse to go on if a photo is no longer the file that was decoded.
 
     Raises:
         ImageError: one of them vanished or changed.
@@ -65,7 +65,7 @@ def refuse_changed(bank: PhotoBank) -> None:
 
 
 def read_label(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A label's PNG resized to `size` = (height, width): uint8 0..255."""
+    """Read a label and resize it to `size` = (height, width): uint8 0..255."""
     return resize_photo(read_photo(path), size)[..., 0]
 
 

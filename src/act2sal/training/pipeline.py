@@ -41,7 +41,7 @@ from act2sal.training.photos import (
 )
 
 COMPILERS = ("g++", "clang++", "c++", "cl")
-"""Of C++, one of which torch.compile needs; the environment can name another one in CXX."""
+"""C++ compilers, one of which torch.compile needs; the environment variable CXX can name another one."""
 
 
 logger = logging.getLogger("act2sal")
@@ -72,7 +72,8 @@ def train(
         RunError: `out` cannot be used so, or the run in it was started with other photos.
         DatasetError: fewer than two readable photos.
         CheckpointError: the teacher is no detector's file.
-        EncoderError, WeightsError: no such encoder, or weights that do not fit it.
+        EncoderError: there is no such encoder.
+        WeightsError: the weights of an encoder do not fit it.
         ImageError: a photo vanished or changed on the way.
         FloatingPointError: a loss or a weight is no longer finite.
         OSError: the disk is full; with `resume` the run goes on once there is room.

@@ -1,4 +1,4 @@
-"""Trimming: photos whose labels a network disagrees with most are left out of a step, as gross errors are among them.
+"""Trimming: leaves out of a step the photos whose labels the network disagrees with most.
 
 Networks learn what labels share before they learn single mistakes by heart (Arpit et al., ICML 2017), so that a loss
 that is large early on marks a wrong label more often than a hard photo (co-teaching, Han et al., NeurIPS 2018).
@@ -10,11 +10,11 @@ from torch import Tensor
 from act2sal.a2s.losses import IOU_EPSILON
 
 FIRST_EPOCH = 1
-"""Counted from 0: before it a network has not learnt what labels share."""
+"""First epoch, counted from 0, in which photos are left out: the network has to learn first what labels share."""
 
 
 def kept(prob: Tensor, target: Tensor, trim: float) -> Tensor:
-    """Which photos of a batch stay: those whose prediction has the highest soft IoU with their label.
+    """Choose the photos of a batch whose predictions have the highest soft IoU with their labels.
 
     Args:
         prob: (B, 1, H, W) float in [0, 1], predictions.

@@ -1,4 +1,4 @@
-"""Views: random windows and colours under which the detector sees its photos, so that it learns more from few."""
+"""Augmentation of stage 2: random windows and colours of the photos."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from act2sal.a2s.resampling import resize
 
 ANTIALIASED = 1.5
-"""Windows larger than so many views are smoothed before they are made smaller."""
+"""Windows larger than the view by more than this factor are smoothed before they are shrunk."""
 
 LEAST_FOREGROUND = 0.5
-"""Share of a label's foreground that a window has to show; one that shows less gives way to the whole photo."""
+"""Share of a label's foreground that a window has to show; otherwise the whole photo is shown."""
 
 
 def draw_windows(
@@ -42,7 +42,7 @@ def draw_windows(
 
 
 def look_through(maps: Tensor, windows: Sequence[tuple[int, int, int, int]], side: int) -> Tensor:
-    """What the windows show, resized: (B, C, S, S) float -> (B, C, side, side) float."""
+    """Cut out the windows and resize them: (B, C, S, S) float -> (B, C, side, side) float."""
     shown = [
         torch.nn.functional.interpolate(
             one[None, :, top : top + height, left : left + width],
@@ -57,7 +57,7 @@ def look_through(maps: Tensor, windows: Sequence[tuple[int, int, int, int]], sid
 
 
 def put_back(maps: Tensor, shown: Tensor, windows: Sequence[tuple[int, int, int, int]]) -> Tensor:
-    """The maps (B, C, S, S) with what the windows showed, (B, C, s, s), back in its place: (B, C, S, S)."""
+    """Resize views (B, C, s, s) to their windows and put them into the maps: (B, C, S, S) -> (B, C, S, S)."""
     result = maps.clone()
     for one, view, (top, left, height, width) in zip(result, shown, windows, strict=True):
         one[:, top : top + height, left : left + width] = resize(view[None], (height, width))[0]
@@ -76,7 +76,9 @@ def draw_colours(count: int, strength: float, generator: torch.Generator) -> Ten
 
 
 def change_colours(photos: Tensor, draws: Tensor) -> Tensor:
-    """Saturation and contrast times 1 plus their change, brightness plus half of its own, for each photo.
+    """Change saturation, contrast and brightness of each photo.
+
+    Saturation and contrast are multiplied by 1 plus their draw; half of its draw is added to the brightness.
 
     Args:
         photos: (B, 3, H, W) float32 in [0, 1].

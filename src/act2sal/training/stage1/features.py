@@ -1,4 +1,4 @@
-"""Encoder features of all photos: read from a cache where the encoder is frozen, else computed at every call."""
+"""Encoder features of photos: read from a cache if the encoder is frozen, else computed at every call."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from act2sal.training.stage1.quantisation import packed, unpacked
 
 BATCH = 8
 PHOTOS = "photos"
-"""Of `LiveFeatures`: (B, S, S, 3) uint8 among what is fetched."""
+"""Name of the photos, (B, S, S, 3) uint8, among what `LiveFeatures` fetches."""
 
 
 class Fetched:

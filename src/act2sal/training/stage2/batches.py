@@ -19,8 +19,15 @@ from act2sal.training.views import change_colours, draw_colours, draw_windows, l
 class Drawn:
     """What was read and drawn for a batch, on the host; photos and labels are mirrored already.
 
-    photos: (B, 3, S, S) uint8, channels last; labels: (B, 1, S, S) uint8; mirrored: (B,) bool; windows: as in
-    `Batch`; colours: from `draw_colours`, None where they stay.
+    Attributes:
+        indices: of B photos.
+        photos: (B, 3, S, S) uint8, channels last.
+        labels: (B, 1, S, S) uint8.
+        mirrored: (B,) bool.
+        windows: as in `Batch`.
+        colours: from `draw_colours`; None: colours stay.
+        side: side of the views, in pixels.
+        second: side of the second views; None: there are none.
     """
 
     indices: Sequence[int]
@@ -37,9 +44,13 @@ class Drawn:
 class Batch:
     """Photos and labels as the network sees them, some of them mirrored.
 
-    photos: (B, 3, V, V) float32 in [0, 1]; labels: (B, 1, S, S) float32 in [0, 1]; mirrored: (B,) bool; windows: of
-    the labels, what the photos show, None where that is all of them and V is S; second: (B, 3, W, W), the photos at
-    another size, or None.
+    Attributes:
+        indices: of B photos.
+        photos: (B, 3, V, V) float32 in [0, 1].
+        labels: (B, 1, S, S) float32 in [0, 1].
+        mirrored: (B,) bool.
+        windows: part of each label that its photo shows; None: all of it, and V is S.
+        second: (B, 3, W, W) float32, the photos at another size; None: there are none.
     """
 
     indices: Sequence[int]
@@ -51,7 +62,7 @@ class Batch:
 
     @property
     def targets(self) -> Tensor:
-        """The labels as far as the photos show them, (B, 1, V, V)."""
+        """The labels in the windows of the photos, (B, 1, V, V)."""
         if self.windows is None:
             return self.labels
         return look_through(self.labels, self.windows, self.photos.shape[-1])
@@ -74,7 +85,7 @@ class Batches:
     seed: int
 
     def drawn(self, bank: LabelBank, cut: Iterable[list[int]], generator: torch.Generator) -> Iterator[Drawn]:
-        """What each batch shows; the only one to draw from `generator`, and runs ahead of the steps."""
+        """Read and draw each batch on the host; runs ahead of the steps, and draws everything from `generator`."""
         options, device, side = self.config, self.device, bank.shape[-1]
         once = flip_flags(len(self.photos), own_generator(self.seed, -1))
         for indices in cut:
@@ -96,7 +107,7 @@ class Batches:
             yield Drawn(indices, photos, labels, pinned(mirrored, device), windows, colours, view, second)
 
     def on_device(self, drawn: Drawn) -> Batch:
-        """The batch on the device, as its windows and colours show it."""
+        """Copy a batch to the device and apply its windows and colours."""
         device = self.device
         photos = unit_range(drawn.photos.to(device, non_blocking=True))
         labels = unit_range(drawn.labels.to(device, non_blocking=True))
@@ -110,5 +121,5 @@ class Batches:
 
 
 def _drawn_from(values: Sequence[int], generator: torch.Generator) -> int | None:
-    """One of the values; None, and nothing drawn, where there are none."""
+    """Draw one of the values; None if there are none."""
     return values[int(torch.randint(len(values), (1,), generator=generator))] if values else None
