@@ -88,7 +88,8 @@ def composition(size: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.flo
     ground = 255 * np.clip(background(rng, (size, size)), 0, 1)
     colour = rng.uniform(20, 235, 3) * (1 + 0.15 * rng.standard_normal((size, size, 1)))
     mixed = alpha[..., None] * np.clip(colour, 0, 255) + (1 - alpha[..., None]) * ground
-    return np.round(mixed).astype(np.uint8), alpha, np.clip(prob, 0, 1).astype(np.float32)
+    rough = np.clip(prob, 0, 1).astype(np.float32)
+    return np.round(mixed).astype(np.uint8), alpha, rough
 
 
 def hairy(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -104,7 +105,7 @@ def hairy(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
         points = centre + radius * steps[:, None] * np.stack([np.cos(bent), np.sin(bent)], axis=1)
         cv2.polylines(drawn, [np.round(points).astype(np.int32)], False, 255, width, cv2.LINE_AA)
     shrunk = cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA)
-    return np.asarray(shrunk, np.float32) / 255
+    return (np.asarray(shrunk) / 255).astype(np.float32)
 
 
 if __name__ == "__main__":
