@@ -27,12 +27,6 @@ def encoded(batch: int = 2, size: int = 8) -> list[Tensor]:
     return [random(c, batch, c, s, s).float() for c, s in sizes]
 
 
-# Two channels over four pixels; image means 2 and 1, sums per pixel 1, 3, 3, 5.
-
-
-# Corners and border negative in the first, positive in the second; area says + + in all but the second.
-
-
 def test_block_by_its_equation() -> None:
     torch.manual_seed(0)
     block = activation.ActivationBlock(3, 4)
@@ -79,6 +73,18 @@ def test_scales_multiply_the_encoder_channels() -> None:
     torch.testing.assert_close(net(inputs).theta, expected)
     with pytest.raises(ValueError, match="for 5 channels"):
         net.set_scales([torch.ones(4), torch.ones(6), torch.ones(7)])
+    with pytest.raises(ValueError, match="zip"):
+        net.set_scales(scales[:2])
+
+
+def test_a_level_that_is_missing_is_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        network().features(encoded()[:2])
+
+
+def test_the_fused_map_of_a_wide_photo_is_wide() -> None:
+    levels = [random(c, 1, c, s, 2 * s).float() for c, s in ((5, 8), (6, 4), (7, 2))]
+    assert network(fusion_stride=4)(levels).theta.shape == (1, 1, 16, 32)
 
 
 def test_half_precision_features_are_taken() -> None:

@@ -1,5 +1,7 @@
 """Decision boundaries, thresholds and signs (Eq. 2, 3, 5)."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,12 @@ def test_thresholds_by_hand() -> None:
     assert boundary.threshold_of(maps, "otsu").flatten().tolist() == [8.0, 5.0]
     assert boundary.threshold_of(maps, "mean").flatten().tolist() == [5.0, 5.0]
     assert boundary.threshold_of(maps, "median").flatten().tolist() == [4.5, 5.0]
+    for rule in get_args(boundary.ThresholdRule):
+        assert boundary.threshold_of(maps, rule).shape == (2, 1, 1, 1)
+
+
+def test_equal_values_are_never_cut_apart() -> None:
+    assert boundary.otsu_threshold(image([0.0, 0.0], [0.1, 0.1])).item() == 0.1
 
 
 @given(values=st.lists(st.integers(0, 9), min_size=1, max_size=24))
@@ -100,6 +108,10 @@ BIG = image([-1, 1, 1, -1], [1, 1, 1, 1], [1, 1, 1, 1], [-1, 1, 1, -1])
         (TIE, 1, 0, 1, 1),
         (-TIE, 1, 0, 1, 1),
         (TIE_WITH_ZERO, 1, 1, 1, 1),
+        (image([0, 0], [0, -1]), -1, 1, -1, -1),  # zero is on the positive side, but for the official code
+        (image([0.5, 0.5], [0.5, -1]), -1, -1, -1, -1),
+        # Seven of the twelve outermost pixels, one corner pair each way, and the smaller area are positive.
+        (image([1, 1, 1, 1], [1, -1, -1, -1], [1, -1, -1, 1], [-1, -1, -1, -1]), 1, 1, 1, -1),
     ],
 )
 def test_signs_by_hand(theta: Tensor, area: int, area_zero: int, corners: int, border: int) -> None:
@@ -122,6 +134,7 @@ def test_area_sign_makes_the_object_the_smaller_side(seed: int, height: int, wid
     for rule in ("area", "area_zero", "corners", "border"):
         sign = boundary.foreground_sign(theta, rule)
         assert sign.shape == (3, 1, 1, 1)
+        assert sign.dtype == theta.dtype
         torch.testing.assert_close(sign.abs() * theta.abs(), (sign * theta).abs())
     signed = theta * boundary.foreground_sign(theta)
     assert ((signed > 0).flatten(1).sum(1) <= (signed <= 0).flatten(1).sum(1)).all()
@@ -136,5 +149,10 @@ def test_running_mean_of_db1_moves_in_training_only() -> None:
 
 
 def test_the_affine_boundary_is_learned_and_no_function() -> None:
-    with pytest.raises(ValueError, match="learned"):
+    with pytest.raises(ValueError, match=r"^the affine boundary is learned: use DecisionBoundary$"):
         boundary.decision_boundary(torch.ones(1, 2, 3, 3), "affine", vector=torch.ones(2))
+    affine = boundary.DecisionBoundary("affine", 2)
+    with torch.no_grad():
+        affine.affine.weight.copy_(torch.tensor([2.0, -1.0]).view(1, 2, 1, 1))
+        affine.affine.bias.fill_(0.5)
+    assert affine(FEATURES.float()).tolist() == [[[[2.5, 3.5], [0.5, 7.5]]]]  # 2 f1 - f2 + 1/2

@@ -116,5 +116,8 @@ def test_scale_consistency() -> None:
     coarse = torch.full((1, 1, 1, 1), 0.4)
     assert losses.scale_consistency_loss(prob, coarse).item() == pytest.approx(0.04)
     assert losses.scale_consistency_loss(prob, prob).item() == 0
+    edge = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)  # enlarged with pixels as areas: 0, 1/4, 3/4, 1
+    wide = torch.tensor([0.0, 0.25, 0.75, 1.0]).view(1, 1, 1, 4)
+    assert losses.scale_consistency_loss(wide, edge).item() == 0
     fine = maps(2, 1, 1, 6, 6).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: losses.scale_consistency_loss(prob.double(), x), fine)

@@ -1,6 +1,7 @@
 """Eq. 13-14 by hand, HMA, and a label bank that is killed at every point."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ def test_rectified_labels_lie_between(label: float, prob: float, lam: float) -> 
 def test_quantise_rounds_and_keeps_every_level() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(quantise(levels.float() / 255), levels)
+    assert quantise(levels.float() / 255).dtype == torch.uint8
     assert quantise(torch.tensor([0.0, 0.5 / 255 + 1e-6, 1.0])).tolist() == [0, 1, 255]
 
 
@@ -43,3 +45,5 @@ def test_historical_average_refines_before_averaging() -> None:
     assert average.dtype == np.float32
     np.testing.assert_allclose(average[0], 0.35)
     np.testing.assert_allclose(average[1], 0.65)
+    with pytest.raises(ValueError, match="zip"):
+        historical_average(photos[:1], prob, previous, momentum=0.7, refine=harden)

@@ -61,3 +61,51 @@ def test_dropped_pixels_follow_the_generator_and_the_rate() -> None:
     maps = activation.Activation(random(0, 1, 1, 9, 9), (random(1, 1, 1, 9, 9),) * 3)
     one, other = (losses.stage1_loss(maps, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
     assert one != other
+
+
+def test_distance_by_hand() -> None:
+    theta = image([math.log(3), 0.0], [-math.log(3), 50.0])  # D = 1/4, 0, 1/4, 1/2
+    keep = torch.tensor([[[[True, True], [False, False]]]])
+    assert losses.distance_loss(theta, 1).item() == pytest.approx(0.5 - 1 / 4)
+    assert losses.distance_loss(theta, 3).item() == pytest.approx(1 / 8 - (2 / 64 + 1 / 8) / 4)
+    assert losses.distance_loss(theta, 3, keep).item() == pytest.approx(1 / 8 - 1 / 64 / 2)
+    assert losses.distance_loss(theta, 3, torch.zeros_like(keep)).item() == 1 / 8
+
+
+def test_the_exponent_falls_and_the_margin_closes() -> None:
+    assert [losses.falling_exponent(epoch, 2) for epoch in range(3)] == pytest.approx([2, 2**0.5, 1])
+    assert [losses.undecided_margin(epoch, 6) for epoch in range(4)] == pytest.approx([0.2, 0.1, 0, -0.1])
+
+
+def test_an_exponent_takes_the_place_of_eq_4() -> None:
+    maps = [random(i, 2, 1, 4 + i, 4) for i in range(4)]
+    answer = activation.Activation(maps[0], (maps[1], maps[2], maps[3]))
+    total = losses.stage1_loss(answer, drop=0, exponent=1.5, margin=0.1, generator=torch.Generator())
+    each = [losses.distance_loss(m, 1.5, (torch.sigmoid(m) - 0.5).abs() >= 0.1) for m in maps]
+    torch.testing.assert_close(total, each[0] + 0.1 * each[1] + 0.3 * each[2] + 0.5 * each[3])
+
+
+def test_a_pixel_at_the_margin_counts() -> None:
+    far = torch.full((1, 1, 2, 2), 99.0)  # D = 1/2 exactly
+    answer = activation.Activation(far, (far, far, far))
+    loss = losses.stage1_loss(
+        answer, alpha=0, drop=0, margin=0.5, auxiliary=False, generator=torch.Generator()
+    )
+    assert loss.item() == 0.75
+
+
+def test_pixels_count_that_are_decided_and_not_dropped() -> None:
+    theta = random(7, 1, 1, 40, 40)
+    answer = activation.Activation(theta, (theta, theta, theta))
+    loss = losses.stage1_loss(
+        answer, alpha=0.2, drop=0.4, margin=0.1, auxiliary=False, generator=torch.Generator().manual_seed(3)
+    )
+    keep = losses.drop_pixels(theta.shape, 0.4, torch.Generator().manual_seed(3))
+    keep &= (torch.sigmoid(theta) - 0.5).abs() >= 0.1
+    torch.testing.assert_close(loss, losses.separation_loss(theta, 0.2, keep))
+
+
+def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
+    theta, generator = random(0, 1, 1, 4, 4), torch.Generator().manual_seed(1)
+    losses.stage1_loss(activation.Activation(theta, (theta, theta, theta)), drop=0, generator=generator)
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(1).get_state())
