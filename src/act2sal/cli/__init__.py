@@ -15,6 +15,7 @@ from act2sal.cli.commands import (
     export_command,
     label_command,
     predict_command,
+    serve_command,
     train_command,
 )
 from act2sal.cli.ending import DEBUG, OK, WRONG_USAGE, ended, error
@@ -26,6 +27,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (train_command, "train a detector on a folder of unlabelled photos"),
     "label": (label_command, "write pseudo labels only"),
     "predict": (predict_command, "photos in, saliency maps out"),
+    "serve": (serve_command, "a web page and an HTTP service for photos"),
     "compare": (compare_command, "the maps of several methods side by side, in one picture"),
     "evaluate": (evaluate_command, "score maps against masks"),
     "export": (export_command, "a detector as an ONNX file"),

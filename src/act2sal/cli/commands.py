@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -19,6 +20,7 @@ from act2sal.cli.options import (
     ExportOptions,
     LabelOptions,
     PredictOptions,
+    ServeOptions,
     TrainOptions,
 )
 from act2sal.cli.outputs import refuse_outputs
@@ -32,6 +34,7 @@ from act2sal.runtime.gpu import refuse_missing
 
 if TYPE_CHECKING:
     from act2sal.predict.job import Job
+    from act2sal.serve.settings import Settings
 
 Options = TypeVar("Options")
 
@@ -151,6 +154,52 @@ def _job_of(options: PredictOptions) -> "Job":
         json=options.json,
         smooth=options.smooth,
         format_named=options.format is not None,
+    )
+
+
+def serve_command(arguments: Sequence[str]) -> int:
+    """`act2sal serve`."""
+    options = _parse(ServeOptions, arguments, "serve")
+    limit_pixels(options.max_pixels)
+    from act2sal.predict.detector import Detector
+    from act2sal.serve import server
+
+    server.require_serve()
+    settings = _settings_of(options)
+    listener = server.listening(options.host, options.port)
+    with ended_like_ctrl_c(), listener:
+        detector = Detector.load(options.model, device=options.device, backend=options.backend)
+        with suppress(KeyboardInterrupt):  # by which a service ends
+            server.serve(detector, settings, listener, quiet=options.quiet)
+    print("stopped", file=sys.stderr)
+    return OK
+
+
+def _settings_of(options: ServeOptions) -> "Settings":
+    from act2sal.serve.gate import LOOPBACK, known_hosts
+    from act2sal.serve.server import read_token
+    from act2sal.serve.settings import Limits, Settings
+
+    if options.host not in LOOPBACK and options.token_file is None and not options.public:
+        raise InputError(
+            f"--host {options.host} lets other machines in: --token-file FILE asks them for a token, "
+            "--public does not"
+        )
+    return Settings(
+        limits=Limits(
+            bytes=options.max_bytes,
+            pixels=options.max_pixels,
+            seconds=options.timeout,
+            queue=options.queue,
+        ),
+        hosts=known_hosts(options.host, options.name),
+        token=None if options.token_file is None else read_token(options.token_file),
+        origins=options.cors,
+        allow_url=options.allow_url,
+        workers=options.workers,
+        run=options.run,
+        photos=options.photos,
+        review=options.review or (options.run and options.run.with_name(f"{options.run.name}-reviewed")),
     )
 
 

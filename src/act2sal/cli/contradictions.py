@@ -312,6 +312,22 @@ PREDICT = (
     ),
 )
 
+SERVE = (
+    Contradiction(("photos", "review"), "no --run", lambda o, given: o.run is None),
+    Contradiction(("review",), "no --photos", lambda o, given: o.photos is None),
+    Contradiction(("public",), "--token-file, which asks all for it", lambda o, g: o.token_file is not None),
+    Contradiction(
+        ("public",),
+        "a --host that only this machine reaches",
+        lambda o, given: o.host in ("localhost", "127.0.0.1", "::1"),
+    ),
+    Contradiction(
+        ("name",),
+        "a --host that other machines reach, where any name will do",
+        lambda o, given: o.host not in ("localhost", "127.0.0.1", "::1"),
+    ),
+)
+
 COMPARE = (
     Contradiction(
         ("model", "device"), "--methods without a2s", lambda o, given: "a2s" not in o.methods.split(",")
@@ -324,6 +340,7 @@ CONTRADICTIONS: dict[str, tuple[Contradiction, ...]] = {
     "train": TRAIN,
     "label": LABEL,
     "predict": PREDICT,
+    "serve": SERVE,
     "compare": COMPARE,
     "evaluate": EVALUATE,
 }

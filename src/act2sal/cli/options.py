@@ -187,6 +187,58 @@ class PredictOptions:
 
 
 @dataclass(frozen=True)
+class ServeOptions:
+    """Serve the detector on this machine: a web page for photos, and an HTTP service for programs.
+
+    act2sal serve
+    act2sal serve --model RUN --port 9000
+    act2sal serve --run RUN --photos PHOTOS --review REVIEW
+    act2sal serve --host 0.0.0.0 --token-file TOKEN
+
+    The page is at http://127.0.0.1:8000/. It loads nothing from elsewhere, and photos are not stored.
+    """
+
+    model: Annotated[Path | None, tyro.conf.arg(metavar="RUN_OR_FILE")] = None
+    """Run directory or model file; None: the detector that ships with the package."""
+    host: str = "127.0.0.1"
+    """Address to listen on; other machines reach another one than 127.0.0.1, and then need the token."""
+    port: int = 8000
+    """Port to listen on; 0: any that is free."""
+    name: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    """Names by which a proxy on this machine calls the service, such as photos.example.org."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Also show this training, while it runs and afterwards."""
+    photos: Annotated[Path | None, tyro.conf.arg(metavar="PHOTOS")] = None
+    """Folder of the photos of RUN, to review its pseudo labels."""
+    review: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder for the reviewed labels; train DIR/photos --given-labels DIR/labels takes it. None: beside RUN."""
+    token_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File with the token that every request has to bring."""
+    public: bool = False
+    """Let other machines in without a token."""
+    cors: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ORIGIN ...")] = ()
+    """Sites whose pages may call the service from a browser, such as https://example.org."""
+    allow_url: bool = False
+    """Also fetch photos from addresses that requests name; only those of the public internet."""
+    max_bytes: int = 25_000_000
+    """Of the body of one request."""
+    max_pixels: int = 50_000_000
+    """Of one photo."""
+    queue: int = 64
+    """Requests that are held at once; others are told to come back."""
+    timeout: float = 60.0
+    """Seconds that one request may take."""
+    backend: Backend = "auto"
+    """What runs the detector: torch, or onnx; auto: as for predict."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Threads of every pool, at most one per core that this process may use; 0: one per core."""
+    quiet: bool = False
+    """Log no requests."""
+
+
+@dataclass(frozen=True)
 class CompareOptions:
     """Put the maps of several methods side by side: one row per photo, one column per method, written as PNG.
 

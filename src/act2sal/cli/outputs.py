@@ -12,6 +12,7 @@ from act2sal.cli.options import (
     ExportOptions,
     LabelOptions,
     PredictOptions,
+    ServeOptions,
     TrainOptions,
 )
 from act2sal.data.encoding import FORMAT_OF
@@ -80,6 +81,15 @@ def _predict(options: PredictOptions) -> None:
         raise InputError(f"--out {options.out} and --format {options.format} contradict each other")
 
 
+def _serve(options: ServeOptions) -> None:
+    if options.run is not None and not options.run.is_dir():
+        raise InputError(f"--run {options.run}: no such folder")
+    if options.photos is not None and not options.photos.is_dir():
+        raise InputError(f"--photos {options.photos}: no such folder")
+    if options.review is not None:
+        refuse_folder(options.review, "--review")
+
+
 def _compare(options: CompareOptions) -> None:
     refuse_file(options.out, "--out", (".png",))
 
@@ -114,6 +124,7 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "train": _train,
     "label": _label,
     "predict": _predict,
+    "serve": _serve,
     "compare": _compare,
     "evaluate": _evaluate,
     "export": _export,

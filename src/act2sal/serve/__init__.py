@@ -1,0 +1,1 @@
+"""`act2sal serve`: the detector as an HTTP service with its own web page."""
