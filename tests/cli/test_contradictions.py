@@ -54,7 +54,7 @@ VALUES = {
 
 SECTIONS = {"stage1": Stage1Config, "labels": LabelConfig, "stage2": Stage2Config}
 
-FLAGS = {"watch", "overwrite", "skip-existing", "resume"}
+FLAGS = {"public", "watch", "overwrite", "skip-existing", "resume"}
 
 SITUATIONS: dict[str, dict[str, str]] = {
     "train": {
@@ -83,6 +83,13 @@ SITUATIONS: dict[str, dict[str, str]] = {
         "- (standard input) unless": "",
         "- (standard input) without": "",
     },
+    "serve": {
+        "no --run": "",
+        "no --photos": "--run r",
+        "--token-file": "--token-file t",
+        "a --host that only": "",
+        "a --host that other": "--host 0.0.0.0",
+    },
     "compare": {"--methods without": "--methods dsr,rbd"},
     "evaluate": {"--worst 0": ""},
 }
@@ -92,6 +99,7 @@ INPUTS = {
     "train": "photos --out run",
     "label": "photos --out labels",
     "predict": "a.png",
+    "serve": "",
     "compare": "photos --out s.png",
     "evaluate": "maps masks",
 }

@@ -1,0 +1,157 @@
+"""The pages, driven in a real browser; every test fails without Chromium where ACT2SAL_BROWSER=required is set."""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from service import served, square_photo
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def unexpected(message) -> bool:
+    """An error that is not the service's answer to the broken photo."""
+    return message.type == "error" and "422" not in message.text
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served("--quiet") as (found, _):
+        yield found
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[object]:
+    if CHROMIUM is None:
+        assert os.environ.get("ACT2SAL_BROWSER") != "required", "there is no Chromium"
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if unexpected(message) else None)
+        page.goto(address)
+        yield page
+        browser.close()
+        assert errors == []
+
+
+@pytest.fixture
+def photos(tmp_path: Path, scenes: Path) -> list[Path]:
+    (tmp_path / "again").mkdir()
+    first = sorted((scenes / "photos").iterdir())[0]
+    second = tmp_path / "again" / first.name
+    second.write_bytes(first.read_bytes())
+    (tmp_path / "broken.png").write_bytes(b"no photo")
+    (tmp_path / "square.png").write_bytes(square_photo((200, 300)))
+    return [first, second, tmp_path / "broken.png", tmp_path / "square.png"]
+
+
+def pixels(page) -> list[int]:
+    return page.evaluate(
+        "(() => { const c = document.getElementById('canvas');"
+        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] })()"
+    )
+
+
+def upload(page, photos: list[Path]) -> None:
+    page.set_input_files("#files", photos)
+    from playwright.sync_api import expect
+
+    expect(page.locator("#status")).to_have_text("3 of 4 done, 1 failed", timeout=30_000)
+    expect(page.locator("#facts")).not_to_be_empty()
+
+
+def test_photos_sliders_and_kinds(page, photos: list[Path]) -> None:
+    upload(page, photos)
+    assert "not an image" in page.text_content("#list")
+    assert "Confidence" in page.text_content("#facts")
+    cut = pixels(page)
+    assert min(cut[3::4]) < 20 < 235 < max(cut[3::4])
+    page.check("input[value=mask]")
+    mask = pixels(page)
+    assert set(mask[0::4]) <= {0, 255}
+    page.fill("#threshold", "100")
+    assert set(pixels(page)[0::4]) == {0}
+    page.fill("#threshold", "0")
+    assert sum(pixels(page)[0::4]) >= sum(mask[0::4])
+    page.fill("#before", "100")
+    assert len(set(pixels(page)[0::4])) > 5
+
+
+def test_keys(page, photos: list[Path]) -> None:
+    upload(page, photos)
+    page.keyboard.press("2")
+    assert page.is_checked("input[value=map]")
+    page.click("#list li:first-child button")
+    page.keyboard.press("j")
+    page.wait_for_selector("#list li:nth-child(2) button[aria-current=true]")
+    page.wait_for_timeout(500)  # the photo is decoded
+    shown = pixels(page)
+    page.keyboard.down("b")
+    assert pixels(page) != shown
+    page.keyboard.up("b")
+    assert pixels(page) == shown
+
+
+def test_one_and_all_are_downloaded(page, photos: list[Path], tmp_path: Path) -> None:
+    upload(page, photos)
+    with page.expect_download() as one:
+        page.click("#save")
+    assert one.value.suggested_filename.endswith(".cutout.png")
+    with page.expect_download() as every:
+        page.click("#save-all")
+    every.value.save_as(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+    assert len(names) == len(set(names)) == 3
+    assert "square.cutout.png" in names
+
+
+def test_everything_has_a_name_and_fits_a_phone(page, photos: list[Path]) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    upload(page, photos)
+    assert page.evaluate("document.documentElement.scrollWidth <= 360")
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input:not([hidden]), canvas')].filter(one =>"
+        "!(one.textContent.trim() || one.labels?.length || one.getAttribute('aria-label'))).length"
+    )
+    assert nameless == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    for text, ground in (
+        ("--text", "--ground"),
+        ("--quiet", "--panel"),
+        ("--on-accent", "--accent"),
+        ("--bad", "--panel"),
+    ):
+        shades = page.evaluate(
+            "([a, b]) => [a, b].map(name => { const s = document.createElement('span');"
+            "s.style.color = `var(${name})`; document.body.append(s);"
+            "return getComputedStyle(s).color.match(/[\\d.]+/g).slice(0, 3).map(Number) })",
+            [text, ground],
+        )
+        assert contrast(*shades) >= 4.5, (text, ground)
+
+
+def contrast(one: list[float], two: list[float]) -> float:
+    """WCAG 2.2, contrast ratio."""
+
+    def luminance(rgb: list[float]) -> float:
+        linear = [v / 255 / 12.92 if v / 255 <= 0.04045 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in rgb]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    bright, dark = sorted((luminance(one), luminance(two)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
