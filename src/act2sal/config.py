@@ -25,13 +25,15 @@ StoredPrecision = Literal["float16", "int8"]
 Mirrored = Literal["features", "photos"]
 Rectifier = Literal["olr", "hma", "none"]
 Optimizer = Literal["adamw", "sgd"]
+Schedule = Literal["auto", "cycle", "steps", "triangle", "poly"]
+DetectorName = Literal["a2s", "basnet", "cpd", "itsd", "minet"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Backend = Literal["auto", "torch", "onnx"]
 Format = Literal["png", "jpg", "webp", "tiff", "gif"]
 Refine = Literal["none", "crf"]
 Annotations = Literal["coco", "yolo"]
 Matting = Literal["closed-form", "knn"]
-PresetName = Literal["default", "paper", "official"]
+PresetName = Literal["default", "paper", "official", "salod", "basnet", "cpd", "itsd", "minet"]
 
 
 class ConfigError(InputError):
@@ -167,30 +169,36 @@ class Stage2Config:
     batch_size: int = 8
     """Photos per step, over all processes; the learning rate is for that many."""
     optimizer: Optimizer = "adamw"
-    """adamw: the rate rises to lr in the first tenth of the steps and falls to 0 along a cosine; sgd: ten times lower
-    from each of the milestones on. Paper: sgd."""
+    """adamw or sgd. Paper: sgd."""
+    schedule: Schedule = "auto"
+    """How the rate changes. cycle: it rises to lr in the first tenth of the steps and falls to 0 along a cosine;
+    steps: ten times lower from each of the milestones on; triangle: it rises to lr in the first half and falls to 0
+    in the second (SALOD); poly: lr (1 - epoch / epochs)^0.9 (MINet); auto: cycle for adamw, steps for sgd."""
     lr: float = 1e-3
     """Learning rate of the decoder. Paper: 0.005."""
     encoder_lr_factor: float = 0.3
     """Learning rate of the encoder as a share of the decoder's. Published code: 0.1."""
     milestones: tuple[int, ...] = (5, 7)
-    """Epochs (counted from 0) from which the rate of sgd is ten times lower. Paper: 15 20."""
+    """Epochs (counted from 0) from which the rate of schedule steps is ten times lower. Paper: 15 20."""
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
     weight_decay: float = 1e-4
     """L2 penalty of sgd, or decoupled decay of adamw. Published code: 0.0005."""
     channels: int = 32
-    """Width of the decoder (Eq. 8). Paper: 64."""
+    """Width of the decoder (Eq. 8) of detector a2s. Paper: 64."""
     finest_stride: Literal[2, 4] = 4
     """Stride of the finest level the decoder reads (Eq. 9). Paper: 2."""
     attention: bool = True
     """Residual attention (Eq. 9-10); off: plain convolutions (Table VII, dagger)."""
     loss_bce: float = 0.0
-    """Weight of the binary cross-entropy (Eq. 12). Paper: 1."""
+    """Weight of the binary cross-entropy (Eq. 12); 1 where another detector or masks are named. Paper: 1."""
     loss_ssim: float = 0.0
     """Weight of the structural similarity loss (Eq. 12). Paper: 1."""
     loss_iou: float = 1.0
     """Weight of the soft intersection over union loss (Eq. 12); alone, it forgives wrong labels best (A2S-v2)."""
+    own_loss: bool = False
+    """Compute the loss that the authors of a detector other than a2s published, in place of the three above, which
+    are otherwise added up over the saliency maps of such a detector."""
     binarise: bool = True
     """Binarise the labels at 0.5 for the loss, as the published code does. Paper: off."""
     rectifier: Rectifier = "olr"
@@ -266,6 +274,13 @@ class TrainConfig:
     generations: int = 1
     """Times that both stages run: from the second on, the first labels are what the detector before predicts, in
     place of Eq. 1-5, and its weights are where the next detector starts. Paper: 1."""
+    detector: DetectorName = "a2s"
+    """Network of stage 2: a2s, the detector of the paper; or one of those that it is compared with, of the published
+    size with --stage2.encoder resnet50 (resnet34 for basnet): basnet (Qin et al., CVPR 2019), cpd (Wu et al., CVPR
+    2019), itsd (Zhou et al., CVPR 2020), minet (Pang et al., CVPR 2020)."""
+    masks: str | None = None
+    """Folder with a mask of each photo, paired by name: the detector is trained on masks, with supervision, in place
+    of labels that stage 1 would make, and all that comes of it says so. None: no mask is ever opened."""
     given_labels: str | None = None
     """Folder with a label of each photo, of the same name, on which the first detector is trained in place of those
     that stage 1 would make; None: stage 1 makes them."""
@@ -355,8 +370,106 @@ PRESETS: dict[PresetName, TrainConfig] = {
             flip_once=True,
         ),
     ),
+    "salod": TrainConfig(
+        stage2=Stage2Config(
+            epochs=40,
+            batch_size=32,
+            optimizer="sgd",
+            schedule="triangle",
+            lr=0.05,
+            encoder_lr_factor=0.1,
+            weight_decay=5e-4,
+            loss_bce=1.0,
+            crop=0.875,
+            view_sides=(192, 256, 320, 384, 448),
+        ),
+    ),
+    "basnet": TrainConfig(
+        detector="basnet",
+        stage2=Stage2Config(
+            encoder="resnet34",
+            encoder_weights="timm",
+            size=256,
+            view=224,
+            crop=0.875,
+            epochs=100,
+            schedule="steps",
+            milestones=(),
+            encoder_lr_factor=1.0,
+            weight_decay=0.0,
+            own_loss=True,
+        ),
+    ),
+    "cpd": TrainConfig(
+        detector="cpd",
+        stage2=Stage2Config(
+            encoder="resnet50",
+            encoder_weights="moco_v2",
+            size=352,
+            epochs=53,
+            batch_size=10,
+            schedule="steps",
+            lr=1e-4,
+            milestones=(49, 50, 51, 52),
+            encoder_lr_factor=1.0,
+            weight_decay=0.0,
+            own_loss=True,
+            flip=False,
+        ),
+    ),
+    "itsd": TrainConfig(
+        detector="itsd",
+        stage2=Stage2Config(
+            encoder="resnet50",
+            encoder_weights="moco_v2",
+            size=288,
+            view_sides=(256, 288, 320),
+            epochs=25,
+            optimizer="sgd",
+            lr=0.01,
+            milestones=(19,),
+            encoder_lr_factor=0.1,
+            weight_decay=5e-4,
+            own_loss=True,
+        ),
+    ),
+    "minet": TrainConfig(
+        detector="minet",
+        stage2=Stage2Config(
+            encoder="resnet50",
+            encoder_weights="moco_v2",
+            size=320,
+            epochs=50,
+            batch_size=4,
+            optimizer="sgd",
+            schedule="poly",
+            encoder_lr_factor=1.0,
+            weight_decay=5e-4,
+            own_loss=True,
+            jitter=0.1,
+        ),
+    ),
 }
-"""`default`: ours, with passes for some hundred photos; `paper`: its text; `official`: the published code."""
+"""`default`: ours, with passes for some hundred photos; `paper`: its text; `official`: the published code; `salod`:
+one recipe for all detectors that are compared; the name of a detector: what its authors did, as far as options go.
+CPD ends where its rate is a ten-thousandth of the first; the code of BASNet never ends, and the end is ours."""
+
+
+def begun_from(preset: PresetName | None, detector: DetectorName, *, masks: bool) -> TrainConfig:
+    """Choose the options with which a training begins, before any is named.
+
+    Args:
+        preset: None: the default one, with BCE + IoU (SALOD) for masks and for detectors other than ours.
+        detector: what it trains, unless the preset names another one than ours.
+        masks: whether it is trained on masks, which are then not rectified.
+    """
+    base = PRESETS[preset or "default"]
+    stage2 = base.stage2
+    if preset is None and (detector != "a2s" or masks):
+        stage2 = replace(stage2, loss_bce=1.0)
+    if masks:
+        stage2 = replace(stage2, rectifier="none")
+    return replace(base, stage2=stage2)
 
 
 EARLIER = TrainConfig(stage1=Stage1Config(texture=0.0))

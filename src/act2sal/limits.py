@@ -175,6 +175,8 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
             return f"{name} must be {limit.words}, not {value}"
     if (too_large := _too_large(options)) is not None:
         return too_large
+    if options["masks"] is not None and options["generations"] > 1:
+        return "masks are for one generation: a second one would learn from the first detector, and not from masks"
     if options["generations"] > 1 and options["stage1"]["rounds"] == 0:
         return (
             "generations above 1 need stage1.rounds of 1 or more, in which stage 1 learns from the detector"
@@ -182,6 +184,7 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
     if (
         options["teacher"] is not None
         and options["given_labels"] is None
+        and options["masks"] is None
         and options["stage1"]["rounds"] == 0
     ):
         return "a teacher needs stage1.rounds of 1 or more, in which stage 1 learns from it"

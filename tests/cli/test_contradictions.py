@@ -14,6 +14,7 @@ from act2sal.data.images import write_gray_png
 VALUES = {
     "side-weights": "1 1 1",
     "soft": "all",
+    "detector": "cpd",
     "encoder": "resnet50",
     "encoder-weights": "random",
     "boundary": "db1",
@@ -69,6 +70,10 @@ SITUATIONS: dict[str, dict[str, str]] = {
         "--stage2.optimizer adamw": "",
         "--stage2.rectifier olr": "",
         "--stage2.scale-consistency 0": "",
+        "--stage2.schedule other": "--stage2.schedule triangle",
+        "--stage2.own-loss": "--detector cpd --stage2.own-loss",
+        "--detector other": "--detector cpd",
+        "--masks": "--masks d",
         "--stage2.view-sides": "--stage2.view-sides 64 96",
     },
     "label": {"--run": "--run r", "--stage1.scale-consistency 0": ""},

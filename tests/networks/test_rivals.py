@@ -1,5 +1,6 @@
 """MINet, CPD and BASNet: the published networks on weights made by rule, their losses, and what training needs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,19 @@ from torch import Tensor, nn
 
 from act2sal.a2s.detector import ObjectPresence
 from act2sal.a2s.losses import bce_loss, iou_loss, ssim_loss
+from act2sal.cli import main
 from act2sal.errors import CheckpointError
 from act2sal.networks.basnet import BASNet
+from act2sal.networks.checkpoint import load_detector, read_metadata
 from act2sal.networks.cpd import CPD, HolisticAttention, gaussian_kernel, layers_in_order
 from act2sal.networks.encoders import EncoderError, build_encoder
 from act2sal.networks.minet import MINet, consistency_enhanced_loss
-from act2sal.networks.official_rivals import basnet_from_official, cpd_from_official, minet_from_official
+from act2sal.networks.official_rivals import (
+    OFFICIAL_RIVALS,
+    basnet_from_official,
+    cpd_from_official,
+    minet_from_official,
+)
 from act2sal.networks.rival import Rival
 from parity_rule import deviations, official_photos, state_dict
 
@@ -123,6 +131,27 @@ def test_checkpoints_with_other_tensors_are_refused(
         build({k: t for k, t in shapes.items() if k != bias})
     with pytest.raises(CheckpointError, match=rf"1 tensors .* our {ours}"):
         build({**shapes, bias: torch.ones(3)})
+
+
+@pytest.mark.parametrize("name", OFFICIAL_RIVALS)
+def test_a_published_network_is_told_by_one_tensor(rivals: Path, name: str) -> None:
+    files = {"basnet": "basnet", "cpd": "cpd_res50", "itsd": "itsd_res50", "minet": "minet_res50"}
+    names = {
+        other: json.loads((rivals / f"{file}_state_dict.json").read_text()) for other, file in files.items()
+    }
+    assert [other for other in names if OFFICIAL_RIVALS[name].mark in names[other]] == [name]
+
+
+def test_a_published_checkpoint_is_converted(rivals: Path, tmp_path: Path) -> None:
+    """CPD, under the names that several GPUs give."""
+    tensors = cpd_tensors(rivals, np.load(rivals / "cpd_res50.npz"))
+    torch.save({f"module.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "cpd.pth")
+    assert main(["convert", str(tmp_path / "cpd.pth"), "--out", str(tmp_path / "cpd.safetensors")]) == 0
+    network = load_detector(tmp_path / "cpd.safetensors")
+    assert isinstance(network, CPD)
+    torch.testing.assert_close(network.state_dict(), cpd_from_official(tensors).state_dict())
+    about = read_metadata(tmp_path / "cpd.safetensors")
+    assert (about["size"], about["trained on"]) == ("352", "masks")
 
 
 # --- their losses ------------------------------------------------------------------------------------

@@ -143,6 +143,10 @@ class DetectorNetwork(nn.Module):
         """Photos (B, 3, H, W) float32 in [0, 1] -> logits (B, 1, H, W) float32."""
         return resize(self.decode(self.encoder(photos)), photos.shape[-2:])
 
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """List the parameters that learn at the rate of the encoder."""
+        return list(self.encoder.parameters())
+
     def rated(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Logits as in a call, and the confidence that there is a salient object, (B,) float32 in [0, 1].
 

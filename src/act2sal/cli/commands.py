@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
 
 import tyro
 
@@ -25,8 +25,9 @@ from act2sal.cli.options import (
 )
 from act2sal.cli.outputs import refuse_outputs
 from act2sal.cli.parsing import parsed
-from act2sal.config import EARLIER, PRESETS, TrainConfig, load_toml
+from act2sal.config import EARLIER, PRESETS, DetectorName, TrainConfig, begun_from, load_toml
 from act2sal.data.images import limit_pixels
+from act2sal.data.origin import MASKS
 from act2sal.errors import InputError
 from act2sal.limits import broken_number, broken_pixels
 from act2sal.runtime import cores
@@ -60,7 +61,8 @@ def train_command(arguments: Sequence[str]) -> int:
         profile=options.profile,
     )
     if parallel.leads():
-        print(f"trained on {outcome.photos} photos; report: {options.out / 'report.html'}")
+        with_masks = "trained on MASKS, of " if options.options.masks is not None else "trained on "
+        print(f"{with_masks}{outcome.photos} photos; report: {options.out / 'report.html'}")
     return failures(outcome.failures, named="in the report")
 
 
@@ -215,14 +217,17 @@ def compare_command(arguments: Sequence[str]) -> int:
     if unknown or len(set(names)) < len(names):
         raise InputError(f"--methods {options.methods}: needs some of {','.join(METHODS)}, each once")
     methods = {name: classical.METHODS[name] for name in names if name in classical.METHODS}
+    heads: dict[str, str] = {}
     if "a2s" in names:
         detector = Detector.load(options.model, device=options.device)
         _tell_device(detector.device, quiet=options.quiet)
         methods["a2s"] = detector
+        if MASKS in detector.seen.split(", "):
+            heads["a2s"] = "a2s, trained on masks"
     outcome = compare(
         options.inputs,
         options.out,
-        {name: methods[name] for name in names},
+        {heads.get(name, name): methods[name] for name in names},
         masks=options.masks,
         limit=options.limit,
         workers=options.workers,
@@ -366,6 +371,8 @@ def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:
     """The options that --preset and --config, or the run that is resumed, set before the command line does."""
     parser = _Defaults(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", choices=PRESETS)
+    parser.add_argument("--detector", choices=get_args(DetectorName))
+    parser.add_argument("--masks")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--resume", action="store_true")
@@ -374,4 +381,7 @@ def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:
     if known.resume and not named and known.out is not None and (known.out / "config.toml").is_file():
         return load_toml(known.out / "config.toml", EARLIER)
     preset = PRESETS[known.preset or "default"]
-    return preset if known.config is None else load_toml(known.config, preset)
+    told = preset if known.config is None else load_toml(known.config, preset)
+    detector, masks = known.detector or told.detector, bool(known.masks or told.masks)
+    begun = begun_from(known.preset, detector, masks=masks)
+    return begun if known.config is None else load_toml(known.config, begun)

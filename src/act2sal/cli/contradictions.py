@@ -108,9 +108,10 @@ _FIRST_FIT = tuple(
 _LIVE = ("stage1.precision", "cache-size")
 """What only stored features read."""
 
-_NETWORK = tuple(
-    f"stage2.{name}" for name in ("encoder", "encoder-weights", "channels", "finest-stride", "attention")
-)
+_OURS = ("stage2.channels", "stage2.finest-stride", "stage2.attention")
+"""Of stage 2, what only our detector reads."""
+
+_NETWORK = ("detector", "stage2.encoder", "stage2.encoder-weights", *_OURS)
 """Of stage 2, what only a fresh detector reads."""
 
 _CRF = tuple(name for name in _LABELS if name.startswith(("labels.gaussian", "labels.bilateral")))
@@ -184,6 +185,9 @@ TRAIN = (
         "--teacher and --given-labels",
         _train(lambda c: _given_alone(c) and c.teacher is not None),
     ),
+    Contradiction(("given-labels",), "--masks", _train(lambda c: c.masks is not None)),
+    Contradiction((*_STAGE1, "cache-size"), "--masks", _train(lambda c: c.masks is not None), refused=False),
+    Contradiction(_OWN_LABELS, "--masks", _train(lambda c: c.masks is not None), refused=False),
     Contradiction((*_STAGE1, "cache-size"), "--given-labels", _train(_given_alone), refused=False),
     Contradiction(_OWN_LABELS, "--given-labels", _train(_given_alone), refused=False),
     Contradiction(
@@ -208,9 +212,26 @@ TRAIN = (
     ),
     *_stage1_rules(lambda options: options.options),
     Contradiction(
-        ("stage2.milestones", "stage2.momentum"),
+        ("stage2.momentum",), "--stage2.optimizer adamw", _train(lambda c: c.stage2.optimizer == "adamw")
+    ),
+    Contradiction(
+        ("stage2.milestones",),
         "--stage2.optimizer adamw",
-        _train(lambda c: c.stage2.optimizer == "adamw"),
+        _train(lambda c: (c.stage2.schedule, c.stage2.optimizer) == ("auto", "adamw")),
+    ),
+    Contradiction(
+        ("stage2.milestones",),
+        "--stage2.schedule other than steps",
+        _train(lambda c: c.stage2.schedule not in ("auto", "steps")),
+    ),
+    Contradiction(
+        (*_OURS, "stage2.compile"), "--detector other than a2s", _train(lambda c: c.detector != "a2s")
+    ),
+    Contradiction(("stage2.own-loss",), "--detector a2s", _train(lambda c: c.detector == "a2s")),
+    Contradiction(
+        ("stage2.loss-bce", "stage2.loss-ssim", "stage2.loss-iou"),
+        "--stage2.own-loss",
+        _train(lambda c: c.detector != "a2s" and c.stage2.own_loss),
     ),
     Contradiction(
         ("stage2.rectify-lambda",), "--stage2.rectifier hma", _train(lambda c: c.stage2.rectifier == "hma")

@@ -45,7 +45,8 @@ class TrainOptions:
     options: Annotated[TrainConfig, tyro.conf.arg(name="")]
     """Everything below can also stand in the --config file."""
     preset: PresetName = "default"
-    """default: ours, with passes for some hundred photos; paper: the text of the paper; official: its code."""
+    """default: ours, with passes for some hundred photos; paper: the text of the paper; official: its code; salod:
+    one recipe for all detectors that are compared; basnet, cpd, itsd, minet: what their authors did."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE.toml")] = None
     """TOML file whose values replace those of the preset; options on the command line replace both."""
     resume: bool = False
@@ -346,7 +347,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Turn a checkpoint of the published A2S code (stage 1 or 2) into a model file of this package.
+    """Turn a checkpoint of the published A2S code (stage 1 or 2), BASNet, CPD, ITSD or MINet into a model file.
 
     act2sal convert OFFICIAL.pth --out MODEL.safetensors
     """

@@ -18,6 +18,9 @@ from act2sal.version import __version__
 LABEL_FREE = "none"
 """Value of `Origin.seen` for encoders trained without labels, and for methods without an encoder."""
 
+MASKS = "masks"
+"""Value of `Origin.seen` for detectors that were trained on masks of their photos."""
+
 UNKNOWN = "unknown"
 """Value of `Origin.seen` for encoders of unknown training."""
 
@@ -36,8 +39,8 @@ class Origin:
 
     Attributes:
         what: map, mask, cutout, ..., label, sample, sheet or plot.
-        seen: labels that the encoders behind it were trained with, such as "ImageNet labels"; `LABEL_FREE`, or ""
-            where nothing is said.
+        seen: labels that the networks behind it were trained with, such as "ImageNet labels" or `MASKS`;
+            `LABEL_FREE`, or "" where nothing is said.
     """
 
     what: str

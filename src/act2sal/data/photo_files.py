@@ -181,7 +181,7 @@ def pairs(maps: Path, masks: Path, *, ending: str = "") -> Pairing:
         DatasetError: a folder has no pictures, or two that differ by suffix alone.
     """
     closed: list[str] = []
-    by_name, masks_by_name = _by_stem(maps, closed, ending), _by_stem(masks, closed)
+    by_name, masks_by_name = by_stem(maps, closed, ending), by_stem(masks, closed)
     return Pairing(
         pairs=[(by_name[n], masks_by_name[n]) for n in sorted(by_name.keys() & masks_by_name.keys())],
         maps_alone=[by_name[n] for n in sorted(by_name.keys() - masks_by_name.keys())],
@@ -227,7 +227,17 @@ def _folded(path: Path) -> str:
     return path.as_posix().casefold()
 
 
-def _by_stem(folder: Path, closed: list[str], ending: str = "") -> dict[str, Path]:
+def by_stem(folder: Path, closed: list[str], ending: str = "") -> dict[str, Path]:
+    """Find the pictures of a folder by their relative paths without suffix.
+
+    Args:
+        folder: searched to any depth; or a single file.
+        closed: gets a line for each folder that cannot be entered.
+        ending: what names have at their ends that is left off.
+
+    Raises:
+        DatasetError: there are none, or two that differ by suffix alone.
+    """
     found: dict[str, Path] = {}
 
     def note(error: OSError) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from act2sal.data.images import write_atomic
 from act2sal.data.mask_files import MaskReader, read_map
-from act2sal.data.origin import LABEL_FREE, UNKNOWN, all_seen, origin_of
+from act2sal.data.origin import LABEL_FREE, MASKS, UNKNOWN, all_seen, origin_of
 from act2sal.data.photo_files import DatasetError, Photo, pairs
 from act2sal.data.photo_search import Search, SilentRemarks
 from act2sal.data.sod_sets import FoundSet, SodSet, find_sod_sets
@@ -243,6 +243,8 @@ def _photos(folder: Path) -> list[Photo]:
 
 def _dagger(seen: str) -> str:
     """What ‡ means."""
+    if MASKS in seen.split(", "):
+        return f"‡ trained on masks: the detector behind the maps learnt from {seen}"
     if UNKNOWN in seen:
         return f"‡ it is not known whether encoders behind the maps saw labels ({seen})"
     return f"‡ not label-free: encoders behind the maps were trained with {seen}"

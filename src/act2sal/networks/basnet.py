@@ -11,7 +11,6 @@ import torch
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
-from act2sal.a2s.detector import ObjectPresence
 from act2sal.a2s.losses import detector_loss
 from act2sal.a2s.resampling import resize
 from act2sal.networks.encoders import Encoder
@@ -33,13 +32,10 @@ class BASNet(Rival):
         encoder: five levels. A ResNet-34 is turned into the published six: a stem that keeps the size of the photo
             takes the place of its own, and two pooled stages follow. Any other encoder only gets such a stem before
             its levels; the decoder is as wide as these.
-        presence: as in `Rival`.
     """
 
-    ENCODER = "resnet34"
-
-    def __init__(self, encoder: Encoder, *, presence: ObjectPresence | None = None) -> None:
-        super().__init__(_of_six_levels(encoder), presence=presence)
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(_of_six_levels(encoder))
         widths = self.encoder.channels
         deepest = widths[-1]
         self.bridge = _stage(deepest, deepest, deepest, dilations=(2, 2, 2))

@@ -19,6 +19,7 @@ from act2sal.a2s.detector import DetectorNetwork, ObjectPresence
 from act2sal.data.images import write_atomic
 from act2sal.errors import CheckpointError
 from act2sal.networks.encoders import Encoder, encoder_from_metadata, encoder_metadata
+from act2sal.networks.rivals import OURS, RIVALS, SaliencyNetwork, name_of
 from act2sal.networks.weight_files import WeightsError, read_weights
 
 DETECTOR_FORMAT = "act2sal detector"
@@ -31,7 +32,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def save_detector(
-    path: Path, detector: DetectorNetwork, *, half: bool = False, metadata: Mapping[str, str] | None = None
+    path: Path, detector: SaliencyNetwork, *, half: bool = False, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a detector with its encoder; the encoder has to be an `encoders.Encoder`.
 
@@ -42,18 +43,19 @@ def save_detector(
             statistics stay float32.
         metadata: entries of the caller's, such as how the model was trained; `read_metadata` gives them back.
     """
-    options = {
-        "channels": str(detector.channels),
-        "attention": json.dumps(detector.attention),
-        "finest_stride": str(detector.finest_stride),
-        "presence": json.dumps(detector.presence is not None),
-    }
+    options = {"presence": json.dumps(detector.presence is not None)}
+    if isinstance(detector, DetectorNetwork):
+        options["channels"] = str(detector.channels)
+        options["attention"] = json.dumps(detector.attention)
+        options["finest_stride"] = str(detector.finest_stride)
+    else:
+        options["network"] = name_of(detector)
     encoder = cast(Encoder, detector.encoder)
     _write(Path(path), DETECTOR_FORMAT, detector, encoder, options, half=half, about=metadata or {})
 
 
-def load_detector(path: Path) -> DetectorNetwork:
-    """Read a detector in eval mode, on the CPU, in float32.
+def load_detector(path: Path) -> SaliencyNetwork:
+    """Read a detector, ours or the network that took its place, in eval mode, on the CPU, in float32.
 
     Raises:
         CheckpointError: no such file, a damaged one, or one that holds no detector of this package.
@@ -100,7 +102,19 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {key.removeprefix(_ABOUT): text for key, text in metadata.items() if key.startswith(_ABOUT)}
 
 
-def _empty_detector(metadata: Mapping[str, str]) -> DetectorNetwork:
+def _empty_detector(metadata: Mapping[str, str]) -> SaliencyNetwork:
+    name = metadata.get("network", OURS)
+    if name == OURS:
+        return _empty_ours(metadata)
+    if name not in RIVALS:
+        raise ValueError(f"unknown network {name}")
+    network = RIVALS[name](encoder_from_metadata(metadata))
+    if json.loads(metadata["presence"]):
+        network.presence = ObjectPresence(channels=network.encoder.channels[-1])
+    return network
+
+
+def _empty_ours(metadata: Mapping[str, str]) -> DetectorNetwork:
     stride = int(metadata["finest_stride"])
     if stride not in (2, 4):
         raise ValueError(f"finest stride {stride}")

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from act2sal.a2s.detector import ObjectPresence
 from act2sal.a2s.losses import bce_loss
 from act2sal.networks.encoders import DenseNetLevels, Encoder, EncoderError
 from act2sal.networks.rival import Rival
@@ -35,16 +34,13 @@ class CPD(Rival):
     Args:
         encoder: five levels, made by layers that follow one another (ResNet, MobileNet, DenseNet, ...). The layers
             after level 3 exist twice; the second ones begin with the weights of the first.
-        presence: as in `Rival`.
 
     Raises:
         EncoderError: its layers do not follow one another.
     """
 
-    ENCODER = "resnet50"
-
-    def __init__(self, encoder: Encoder, *, presence: ObjectPresence | None = None) -> None:
-        super().__init__(encoder, presence=presence)
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
         self.whole = encoder.strides[0] == 1
         if self.whole:
             _take_means(encoder)

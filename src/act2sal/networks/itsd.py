@@ -15,6 +15,7 @@ from torch.nn import functional
 from act2sal.a2s.losses import bce_loss
 from act2sal.a2s.resampling import resize
 from act2sal.networks.encoders import Encoder
+from act2sal.networks.rival import Rival
 
 CHANNELS = 64
 CONVOLUTIONS = (3, 2, 2, 1, 1)
@@ -42,7 +43,7 @@ class ITSDMaps(NamedTuple):
     """Five of (B, 1, h, w), at the same sizes."""
 
 
-class ITSD(nn.Module):
+class ITSD(Rival):
     """The two-stream network: photos in, logits at their size out.
 
     Differs: maps are resized to the size of the next level, which is twice theirs in the published network, so that
@@ -54,8 +55,7 @@ class ITSD(nn.Module):
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         whole = encoder.strides[0] == 1
         self.adapters = nn.ModuleList(
             ChannelMaximum(width // CHANNELS) if whole else _adapter(width) for width in encoder.channels
@@ -78,6 +78,21 @@ class ITSD(nn.Module):
         """
         final = self.maps(photos).final
         return final if self.training else SHARPENING * final
+
+    def outputs(self, photos: Tensor) -> list[Tensor]:
+        """Compute the final map, then those of saliency and those of contours; see `Rival.outputs`."""
+        maps = self.maps(photos)
+        return [maps.final, *maps.saliency, *maps.contours]
+
+    def saliency_of(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Leave out the contours."""
+        return outputs[: 1 + len(CONVOLUTIONS)]
+
+    def own_loss(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Compute `itsd_loss`; see `Rival.own_loss`."""
+        final, *levels = outputs
+        count = len(CONVOLUTIONS)
+        return itsd_loss(ITSDMaps(final, levels[:count], levels[count:]), target)
 
     def maps(self, photos: Tensor) -> ITSDMaps:
         """Compute all maps that `itsd_loss` takes; none of them is doubled in any mode.

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from act2sal.a2s.detector import ObjectPresence
 from act2sal.a2s.losses import bce_loss
 from act2sal.a2s.resampling import resize
 from act2sal.networks.encoders import Encoder
@@ -30,13 +29,10 @@ class MINet(Rival):
 
     Args:
         encoder: five levels.
-        presence: as in `Rival`.
     """
 
-    ENCODER = "resnet50"
-
-    def __init__(self, encoder: Encoder, *, presence: ObjectPresence | None = None) -> None:
-        super().__init__(encoder, presence=presence)
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
         widths = encoder.channels
         whole = encoder.strides[0] == 1
         channels = [NARROW if whole else CHANNELS, *[CHANNELS] * (len(widths) - 1)]
@@ -189,4 +185,4 @@ def _fitted(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 def _halved(maps: Tensor) -> Tensor:
     """Means over 2 x 2 pixels; a last odd row or column is left out unless it is the only one."""
-    return functional.avg_pool2d(maps, 2, ceil_mode=min(maps.shape[-2:]) < 2)
+    return functional.avg_pool2d(maps, 2, ceil_mode=bool(min(maps.shape[-2:]) < 2))

@@ -8,16 +8,17 @@ own. The GroupNorm inside each gate of stage 1 and the classifier of the detecto
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
 from act2sal.a2s.activation import ActivationNetwork
 from act2sal.a2s.detector import DetectorNetwork
+from act2sal.data.origin import MASKS
 from act2sal.errors import CheckpointError
 from act2sal.networks.checkpoint import save_detector, save_stage1
 from act2sal.networks.encoder_weights import encoder_tensors, match
 from act2sal.networks.encoders import UNKNOWN, Encoder, encoder_from_metadata
+from act2sal.networks.official_rivals import OFFICIAL_RIVALS
 from act2sal.networks.weight_files import WeightsError, read_weights
 
 RESNET50 = {
@@ -56,8 +57,10 @@ DETECTOR_LAYERS = {
 }
 
 
-def convert_official(source: Path, target: Path, *, half: bool = False) -> Literal["stage1", "detector"]:
-    """Turn an official checkpoint (ResNet-50) into a model file of this package, and return its kind.
+def convert_official(source: Path, target: Path, *, half: bool = False) -> str:
+    """Turn a published checkpoint into a model file of this package, and return its kind.
+
+    Known are those of A2S with ResNet-50 ("stage1", "detector"), and those of `official_rivals` (their names).
 
     Args:
         source: `.pth` file; a `module.` before every name is accepted.
@@ -77,12 +80,21 @@ def convert_official(source: Path, target: Path, *, half: bool = False) -> Liter
         if "decoder.adapter0.0.weight" in tensors:
             save_detector(target, detector_from_official(tensors), half=half, metadata=metadata)
             return "detector"
+        for name, rival in OFFICIAL_RIVALS.items():
+            if rival.mark in tensors:
+                seen = {"stage 1 supervision": MASKS, "stage 2 supervision": UNKNOWN, "trained on": MASKS}
+                metadata |= {"size": str(rival.size), **seen}
+                save_detector(target, rival.build(tensors), half=half, metadata=metadata)
+                return name
     except OSError:
         raise
     except Exception as error:  # tensors of any shape, under the official names
         first = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{source} is not as the official code writes it: {first}") from error
-    raise CheckpointError(f"{source} is neither a stage 1 nor a detector of the official A2S code")
+    raise CheckpointError(
+        f"{source} is neither a stage 1 nor a detector of the official A2S code, nor one of "
+        f"{', '.join(OFFICIAL_RIVALS)} with the encoder that its authors took"
+    )
 
 
 def stage1_from_official(tensors: Mapping[str, Tensor]) -> tuple[ActivationNetwork, Encoder]:

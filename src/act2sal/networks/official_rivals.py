@@ -4,7 +4,8 @@ Rules turn these names into ours. Every tensor has to follow one of them: a chec
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from act2sal.networks.cpd import CPD
 from act2sal.networks.encoders import UNKNOWN, encoder_from_metadata
 from act2sal.networks.itsd import CONVOLUTIONS, ITSD
 from act2sal.networks.minet import MINet
+from act2sal.networks.rival import Rival
 
 Rules = tuple[tuple[str, str], ...]
 """Regular expressions that match whole names, and what takes their place; the first that matches counts."""
@@ -232,6 +234,29 @@ def itsd_from_official(tensors: Mapping[str, Tensor]) -> ITSD:
     """
     network = ITSD(encoder_from_metadata(ITSD_ENCODER))
     return _filled(network, renamed(tensors, ITSD_RULES, unused=ITSD_UNUSED))
+
+
+@dataclass(frozen=True)
+class OfficialRival:
+    """A published network.
+
+    Attributes:
+        mark: name of a tensor that no other one has.
+        build: makes our network of its tensors.
+        size: side of the squares that it was tested with, in pixels.
+    """
+
+    mark: str
+    build: Callable[[Mapping[str, Tensor]], Rival]
+    size: int
+
+
+OFFICIAL_RIVALS: dict[str, OfficialRival] = {
+    "basnet": OfficialRival(BASNET_MARK, basnet_from_official, 256),
+    "cpd": OfficialRival(CPD_MARK, cpd_from_official, 352),
+    "itsd": OfficialRival(ITSD_MARK, itsd_from_official, 288),
+    "minet": OfficialRival(MINET_MARK, minet_from_official, 320),
+}
 
 
 def renamed(tensors: Mapping[str, Tensor], rules: Rules, *, unused: str = "") -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """What every network that can take the place of our detector has in common."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +12,19 @@ from act2sal.networks.encoders import Encoder
 class Rival(nn.Module):
     """A saliency network on an encoder of ours: photos in, logits at their size out.
 
-    A subclass sets `ENCODER` and writes `outputs` and `own_loss`.
+    A subclass writes `outputs` and `own_loss`.
 
     Args:
         encoder: five levels, trained with the rest.
-        presence: says whether there is an object; None: nothing does, until the attribute is set.
+
+    Attributes:
+        presence: says whether there is an object; None: nothing does.
     """
 
-    ENCODER: ClassVar[str]
-    """Encoder of the published network."""
-
-    def __init__(self, encoder: Encoder, *, presence: ObjectPresence | None = None) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.presence = presence
+        self.presence: ObjectPresence | None = None
 
     def outputs(self, photos: Tensor) -> list[Tensor]:
         """Compute all logits that a loss looks at; the first ones, (B, 1, H, W), are the answer.
@@ -55,7 +53,7 @@ class Rival(nn.Module):
         """List the parameters that learn at the rate of the encoder."""
         return list(self.encoder.parameters())
 
-    def saliency(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    def saliency_of(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Choose those of the outputs that are saliency maps."""
         return outputs
 

@@ -22,7 +22,6 @@ from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
 from torch.nn import functional
 
-from act2sal.a2s.detector import DetectorNetwork
 from act2sal.data.images import read_photo, resize_photo, write_atomic
 from act2sal.data.photo_search import Remarks, Search
 from act2sal.data.pixel_budget import held
@@ -30,6 +29,7 @@ from act2sal.errors import CheckpointError, InputError, MissingPackageError
 from act2sal.limits import LARGEST_SIZE, SMALLEST_SIZE
 from act2sal.networks.checkpoint import load_detector, read_metadata
 from act2sal.networks.model_files import model_file
+from act2sal.networks.rivals import SaliencyNetwork, name_of
 from act2sal.predict.onnx_network import FORMAT, OnnxNetwork
 from act2sal.predict.torch_network import TorchNetwork
 from act2sal.scenes import render_scene
@@ -128,7 +128,15 @@ def export(
     else:
         compared = [*_drawn_photos(side, dynamic=size == "dynamic"), *real]
     content = _content(traced, {**read_metadata(path), "format": FORMAT, "size": str(side)})
-    largest, mean = _differences(OnnxNetwork(content), reference, compared)
+    try:
+        largest, mean = _differences(OnnxNetwork(content), reference, compared)
+    except CheckpointError as error:
+        if size != "dynamic":
+            raise
+        name = name_of(reference.network.module)
+        raise ExportError(
+            f"{name} has operators whose sizes the exporter fixes; leave out --size dynamic"
+        ) from error
     found, limit = (mean, MAX_MEAN_DIFFERENCE_INT8) if int8 else (largest, MAX_DIFFERENCE)
     if not found <= limit:
         kind = "on average" if int8 else "at worst"
@@ -142,7 +150,7 @@ def export(
 class _Squares(nn.Module):
     """The detector from decoded photos to probabilities."""
 
-    def __init__(self, network: DetectorNetwork) -> None:
+    def __init__(self, network: SaliencyNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -155,7 +163,7 @@ class _Squares(nn.Module):
         return torch.sigmoid(logits)[:, 0], confidences
 
 
-def _traced(network: DetectorNetwork, side: int, *, dynamic: bool) -> "ModelProto":
+def _traced(network: SaliencyNetwork, side: int, *, dynamic: bool) -> "ModelProto":
     """The graph in float32, as the exporter that traces gives it.
 
     The newer exporter, by torch.export, needs ten times as long, further packages, and fixed heights and widths.

@@ -9,10 +9,10 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from act2sal.a2s.detector import DetectorNetwork
 from act2sal.data.photo_batches import to_batch
 from act2sal.networks.checkpoint import load_detector, read_metadata
 from act2sal.networks.model_files import finite, size_of
+from act2sal.networks.rivals import SaliencyNetwork
 from act2sal.runtime.allocator import keep_freed_memory
 from act2sal.runtime.gpu import refuse_missing
 from act2sal.runtime.hardware import named
@@ -32,7 +32,7 @@ class TorchNetwork:
 
     def __init__(
         self,
-        network: DetectorNetwork,
+        network: SaliencyNetwork,
         *,
         size: int,
         fabric: Fabric,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
+from act2sal.data.origin import MASKS
 from act2sal.networks.checkpoint import read_metadata
 from act2sal.version import __version__
 
@@ -12,9 +13,13 @@ Stage = TypeVar("Stage", Stage1Config, Stage2Config)
 
 
 def read_supervision(detector: Path) -> dict[str, str]:
-    """What the encoders behind a model file were trained with: {"stage 1 encoder": "ImageNet labels", ...}."""
+    """What the encoders behind a model file were trained with: {"stage 1 encoder": "ImageNet labels", ...}.
+
+    A detector that was trained on masks has no stage 1.
+    """
     metadata = read_metadata(detector)
-    return {f"{stage} encoder": metadata[f"{stage} supervision"] for stage in ("stage 1", "stage 2")}
+    seen = {f"{stage} encoder": metadata[f"{stage} supervision"] for stage in ("stage 1", "stage 2")}
+    return {encoder: labels for encoder, labels in seen.items() if labels != MASKS}
 
 
 def about(config: TrainConfig, photos: int) -> dict[str, str]:
@@ -22,6 +27,7 @@ def about(config: TrainConfig, photos: int) -> dict[str, str]:
     told = replace(
         config,
         encoder_weights=Path(config.encoder_weights).name,
+        masks=None if config.masks is None else Path(config.masks).name,
         given_labels=None if config.given_labels is None else Path(config.given_labels).name,
         teacher=None if config.teacher is None else Path(config.teacher).name,
         stage1=_without_folder(config.stage1),

@@ -8,6 +8,7 @@ from act2sal.a2s.detector import DetectorNetwork
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig
 from act2sal.networks.checkpoint import load_detector
 from act2sal.networks.encoders import Encoder, build_encoder
+from act2sal.networks.rivals import RIVALS, SaliencyNetwork
 
 
 def initial_encoder(stage: Stage1Config | Stage2Config, config: TrainConfig) -> Encoder:
@@ -22,7 +23,7 @@ def initial_encoder(stage: Stage1Config | Stage2Config, config: TrainConfig) -> 
         return build_encoder(stage.encoder or config.encoder, stage.encoder_weights or config.encoder_weights)
 
 
-def initial_detector(config: TrainConfig, teacher: Path | None = None) -> DetectorNetwork:
+def initial_detector(config: TrainConfig, teacher: Path | None = None) -> SaliencyNetwork:
     """Build the detector that stage 2 starts from: the teacher, or one whose decoder is drawn from the seed.
 
     Args:
@@ -39,6 +40,8 @@ def initial_detector(config: TrainConfig, teacher: Path | None = None) -> Detect
     encoder = initial_encoder(config.stage2, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
+        if config.detector in RIVALS:
+            return RIVALS[config.detector](encoder)
         return DetectorNetwork(
             encoder,
             channels=config.stage2.channels,

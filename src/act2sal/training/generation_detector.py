@@ -8,12 +8,13 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from act2sal.a2s.detector import DetectorNetwork
 from act2sal.data.images import ImageError
 from act2sal.data.label_bank import LabelBank
+from act2sal.data.origin import MASKS
 from act2sal.data.photo_bank import PhotoBank
-from act2sal.networks.checkpoint import load_stage1, save_detector
+from act2sal.networks.checkpoint import load_stage1, read_metadata, save_detector
 from act2sal.networks.encoders import UNKNOWN, Encoder
+from act2sal.networks.rivals import SaliencyNetwork
 from act2sal.predict.detector import Detector
 from act2sal.predict.torch_network import TorchNetwork
 from act2sal.runs.samples import Samples
@@ -78,7 +79,7 @@ def _read_labels(generation: Generation, bank: PhotoBank) -> Iterator[NDArray[np
 
 
 def _save(
-    generation: Generation, detector: DetectorNetwork, size: int, fabric: Fabric, samples: Samples
+    generation: Generation, detector: SaliencyNetwork, size: int, fabric: Fabric, samples: Samples
 ) -> None:
     """Write detector.safetensors, for squares of `size` pixels, and the predictions of the samples."""
     trained = Detector(TorchNetwork(detector, size=size, fabric=fabric))
@@ -88,11 +89,19 @@ def _save(
         "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
     }
     metadata = about(generation.config, len(generation.bank)) | {"size": str(size)} | supervision
+    if generation.config.masks is not None:
+        metadata["trained on"] = MASKS
     save_detector(generation.folder.detector, detector, half=True, metadata=metadata)
 
 
 def _label_supervision(generation: Generation) -> str:
-    """What the encoder of stage 1 was trained with; unknown if given labels have no stage 1 beside them."""
+    """What the labels go back to: masks, or what the encoder of stage 1 was trained with.
+
+    Unknown if given labels have no stage 1 beside them.
+    """
+    teacher = {} if generation.teacher is None else read_metadata(generation.teacher)
+    if generation.config.masks is not None or teacher.get("stage 1 supervision") == MASKS:
+        return MASKS
     if not generation.folder.stage1.is_file():
         return UNKNOWN
     return load_stage1(generation.folder.stage1)[1].supervision

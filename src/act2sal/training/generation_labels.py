@@ -1,4 +1,4 @@
-"""The labels of a generation: those that are given, or those that stage 1 makes."""
+"""The labels of a generation: masks, labels that are given, or those that stage 1 makes."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from act2sal.runtime.fabric import own_device
 from act2sal.training.about import about
 from act2sal.training.generation import Generation
 from act2sal.training.given_labels import copy_labels
+from act2sal.training.given_masks import copy_masks
 from act2sal.training.stage1.label_writing import write_all_labels
 from act2sal.training.stage1.rounds import fit_stage1
 from act2sal.training.stage1.stage import Stage1
@@ -22,12 +23,15 @@ def write_generation_labels(generation: Generation, samples: Samples) -> None:
     """Write stage1.safetensors and the labels of this process's photos, unless an earlier call did.
 
     Raises:
-        DatasetError: a given label is missing, or a photo can no longer be read.
+        DatasetError: a mask or a given label is missing, or a photo can no longer be read.
         OSError: the disk is full.
     """
     if parallel.from_leader(generation.labels_done.is_file()):
         return
-    if generation.given is not None:
+    if generation.config.masks is not None:
+        masks = Path(generation.config.masks)
+        samples.labels(copy_masks(generation.own_bank, masks, generation.folder.labels))
+    elif generation.given is not None:
         given = Path(generation.given)
         samples.labels(copy_labels(generation.own_bank, given, generation.folder))
     else:

@@ -23,13 +23,14 @@ def refuse_missing_labels(photos: Sequence[Photo], source: Path) -> None:
         raise DatasetError(f"--given-labels {source}: no such folder")
     origins = png_paths(photos, source)
     missing = [(photo, label) for photo, label in zip(photos, origins, strict=True) if not label.is_file()]
-    first = next((label for photo, label in missing if _readable(photo.path)), None)
+    first = next((label for photo, label in missing if is_readable(photo.path)), None)
     if first is not None:
         raise DatasetError(f"{len(missing)} of {len(photos)} photos have no label; the first one is {first}")
     MaskReader.of(label for label in origins if label.is_file())
 
 
-def _readable(photo: Path) -> bool:
+def is_readable(photo: Path) -> bool:
+    """Try to read a photo."""
     try:
         read_photo(photo)
     except ImageError:

@@ -33,6 +33,7 @@ from act2sal.training.generation import Generation
 from act2sal.training.generation_detector import write_generation_detector
 from act2sal.training.generation_labels import write_generation_labels
 from act2sal.training.given_labels import refuse_missing_labels
+from act2sal.training.given_masks import refuse_unusable_masks
 from act2sal.training.photos import (
     PhotosUsed,
     decode,
@@ -60,7 +61,8 @@ def train(
     """Train a detector on the photos in a folder, into the run directory `out` (A2S, both stages).
 
     Args:
-        photos: folder of photos, searched to any depth; no mask is ever opened (`labelling.photos_of`).
+        photos: folder of photos, searched to any depth; no mask is ever opened (`labelling.photos_of`), unless
+            `config.masks` names them.
         out: run directory; where it lies among the photos, what it holds are no photos.
         config: all options.
         resume: go on with the run in `out`; starts one where there is none.
@@ -123,6 +125,8 @@ def _trained(
     quiet = quiet or not parallel.leads()
     if not quiet:
         logger.info("device: %s", named(fabric.device))
+    if config.masks is not None and parallel.leads():
+        logger.warning("trained on MASKS, those in %s: this run is supervised", config.masks)
     with _open_run(out, config, resume=resume, overwrite=overwrite) as run:
         _log_processes(run, config, quiet=quiet)
         trainer = Trainer(fabric, config.seed, run.log, quiet, _stopwatch(fabric, running=profile))
@@ -228,9 +232,11 @@ def _first_teacher(config: TrainConfig) -> Path | None:
 
 def _refuse_misfits(found: Sequence[Photo], config: TrainConfig) -> None:
     """Make sure, before there is a RUN, that encoders, their weights, given labels and a compiler can be used."""
+    if config.masks is not None:
+        refuse_unusable_masks(found, Path(config.masks))
     if config.given_labels is not None:
         refuse_missing_labels(found, Path(config.given_labels))
-    if config.given_labels is None or config.generations > 1:
+    if config.masks is None and (config.given_labels is None or config.generations > 1):
         initial_encoder(config.stage1, config)
     if config.teacher is None:
         initial_detector(config)

@@ -13,9 +13,10 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from act2sal.a2s.detector import DetectorNetwork, ObjectPresence, pooled
+from act2sal.a2s.detector import ObjectPresence, pooled
 from act2sal.data.images import resize_photo
 from act2sal.data.photo_batches import PhotoSource, to_batch
+from act2sal.networks.rivals import SaliencyNetwork
 from act2sal.runtime import parallel, progress
 from act2sal.training.presence_examples import Example, examples
 
@@ -36,7 +37,7 @@ class Described:
 
 
 def fit_presence(
-    detector: DetectorNetwork, photos: PhotoSource, *, seed: int, fabric: Fabric, quiet: bool = False
+    detector: SaliencyNetwork, photos: PhotoSource, *, seed: int, fabric: Fabric, quiet: bool = False
 ) -> ObjectPresence:
     """The `presence` of a trained detector; it is left as it is.
 
@@ -113,7 +114,7 @@ def _joined(parts: dict[int, Described]) -> Described:
 
 
 def _described(
-    detector: DetectorNetwork, photos: PhotoSource, seed: int, fabric: Fabric, quiet: bool
+    detector: SaliencyNetwork, photos: PhotoSource, seed: int, fabric: Fabric, quiet: bool
 ) -> dict[int, Described]:
     """The examples of each chosen photo of this process, by the photo's number among those of all processes."""
     total = int(parallel.summed(torch.tensor(len(photos))))
@@ -134,14 +135,14 @@ def _described(
 
 
 def _examples_of(
-    detector: DetectorNetwork, photo: NDArray[np.uint8], rng: np.random.Generator, fabric: Fabric
+    detector: SaliencyNetwork, photo: NDArray[np.uint8], rng: np.random.Generator, fabric: Fabric
 ) -> Iterator[Example]:
     with torch.inference_mode(), fabric.autocast():
         logits = detector(to_batch(photo[None], fabric.device))
     return examples(photo, (logits[0, 0] > 0).cpu().numpy(), rng)
 
 
-def _features(detector: DetectorNetwork, example: Example, side: int, fabric: Fabric) -> NDArray[np.float64]:
+def _features(detector: SaliencyNetwork, example: Example, side: int, fabric: Fabric) -> NDArray[np.float64]:
     square = resize_photo(example.picture, (side, side))
     with torch.inference_mode(), fabric.autocast():
         deepest = detector.encoder(to_batch(square[None], fabric.device))[-1]

@@ -47,6 +47,8 @@ def write_report(
         samples=read_samples(run.samples),
         scores=json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {},
         options=to_toml(config),
+        masks=config.masks,
+        detector=config.detector,
         given_labels=config.given_labels,
         teacher=config.teacher,
     )

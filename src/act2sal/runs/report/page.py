@@ -20,6 +20,11 @@ _EQUATIONS = {("stage1", "loss"): "Eq. 4", ("stage2", "loss"): "Eq. 12", ("stage
 _MEASURES = {"loss": ("loss", "loss"), "label_change": ("change of the labels", "mean change per pixel")}
 _MIME = {".jpg": "image/jpeg", ".png": "image/png"}
 _LABEL_FREE = "none"
+_METHOD = (
+    "Activation to Saliency: stage 1 reads cues off a pretrained encoder, stage 2 trains a detector on them and "
+    "repairs the labels while it learns."
+)
+_SUPERVISED = "Stage 2 of Activation to Saliency alone, on masks in place of labels."
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Facts:
     """What a report says.
 
     failures: one line per photo that could not be read; encoders, supervision: by encoder; rows: of the log;
-    scores: by name, then metric; options: the run's config as TOML; given_labels: their folder, if they were;
+    scores: by name, then metric; options: the run's config as TOML; masks: their folder, if it was trained on them;
+    detector: the network of stage 2; given_labels: their folder, if they were;
     teacher: name of the detector that labels and weights go back to, if one was given.
     """
 
@@ -40,6 +46,8 @@ class Facts:
     samples: Sequence[Sample]
     scores: Mapping[str, Mapping[str, float]]
     options: str
+    masks: str | None = None
+    detector: str = "a2s"
     given_labels: str | None = None
     teacher: str | None = None
 
@@ -82,6 +90,8 @@ def _summary(facts: Facts) -> str:
     entries = [
         ("Photos used", str(facts.photos)),
         ("Not readable", str(len(facts.failures))),
+        ("Detector", facts.detector),
+        *([("Trained on", "MASKS (supervised)")] if facts.masks is not None else []),
         ("Device", facts.device),
         ("Training time", clock_text(seconds)),
         *((f"Memory, {unit}", f"{most:,}") for unit, most in _memory(facts.rows).items()),
@@ -89,18 +99,21 @@ def _summary(facts: Facts) -> str:
     for encoder, supervision in facts.supervision.items():
         dagger = "" if supervision == _LABEL_FREE else "\N{NO-BREAK SPACE}‡"
         entries.append((encoder[:1].upper() + encoder[1:], facts.encoders.get(encoder, supervision) + dagger))
+    soft = ' class="soft"' if facts.masks is None else ""
     tiles = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>\n" for key, value in entries)
     return (
         "<header>\n<h1>Salient-object detector</h1>\n"
-        '<p class="soft">Activation to Saliency: stage 1 reads cues off a pretrained encoder, stage 2 trains '
-        "a detector on them and repairs the labels while it learns.</p>\n"
-        f'<p class="soft">{escape(_labels_note(facts.given_labels, facts.teacher))}</p>\n'
+        f'<p class="soft">{_METHOD if facts.masks is None else _SUPERVISED}</p>\n'
+        f"<p{soft}>{escape(_labels_note(facts))}</p>\n"
         f'<dl class="facts">\n{tiles}</dl>\n{_supervision_notes(facts.supervision)}</header>\n'
     )
 
 
-def _labels_note(given: str | None, teacher: str | None) -> str:
+def _labels_note(facts: Facts) -> str:
     """Where the labels come from, as far as it is known."""
+    given, teacher = facts.given_labels, facts.teacher
+    if facts.masks is not None:
+        return f"Trained on masks, those in {facts.masks}: this run is supervised, and not label-free."
     if given is not None:
         return f"Its labels were given in {given}: this run does not know whether they were made with masks."
     if teacher is not None:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from act2sal.a2s.detector import DetectorNetwork
 from act2sal.a2s.losses import detector_loss, scale_consistency_loss
+from act2sal.a2s.resampling import resize
 from act2sal.config import LabelConfig, Stage2Config
 from act2sal.data.label_bank import LabelBank
 from act2sal.data.photo_batches import PhotoSource
+from act2sal.networks.rival import Rival
+from act2sal.networks.rivals import SaliencyNetwork
 from act2sal.runs.training_state import TrainingState
 from act2sal.runtime import parallel
 from act2sal.runtime.cpu_gradients import with_fast_gradients
@@ -52,8 +54,8 @@ class Stage2:
     trainer: Trainer
 
     def fit(
-        self, detector: DetectorNetwork, state: TrainingState, *, on_epoch: Callable[[LabelBank], None]
-    ) -> DetectorNetwork:
+        self, detector: SaliencyNetwork, state: TrainingState, *, on_epoch: Callable[[LabelBank], None]
+    ) -> SaliencyNetwork:
         """Fit `detector` on the labels of the bank, rectify them after every step, return it in eval mode.
 
         On the CPU the weights depend on photos, labels, config and seed alone, interrupted or not.
@@ -77,6 +79,8 @@ class Stage2:
             cast(nn.Module, torch.compile(detector, backend=COMPILER)) if self.config.compile else detector
         )
         network, optimizer = self.trainer.fabric.setup(trained, make_optimizer(detector, self.config))
+        if isinstance(detector, Rival):
+            network.mark_forward_method("outputs")
         if average is not None:
             self.trainer.fabric.to_device(average)
         fit = self.detector_fit(detector, network, optimizer, average=average, on_epoch=on_epoch)
@@ -182,24 +186,42 @@ class DetectorFit(Fit[Drawn]):
     def descend(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
         """Take one step; returns the loss and the logits made before it, both detached."""
         with self.trainer.stopwatch.part("heads"):
-            with self.trainer.fabric.autocast():
-                logits = self.network(batch.photos.contiguous(memory_format=torch.channels_last))
-            logits = logits.float()
-            counted, targets = logits, batch.targets
+            outputs, targets = self._outputs(batch.photos), batch.targets
+            logits, counted = outputs[0], outputs
             if self.config.trim > 0 and epoch >= FIRST_EPOCH:
                 chosen = kept(torch.sigmoid(logits.detach()), targets, self.config.trim)
-                counted, targets = logits[chosen], targets[chosen]
-            loss = detector_loss(
-                counted,
-                targets,
-                bce=self.config.loss_bce,
-                ssim=self.config.loss_ssim,
-                iou=self.config.loss_iou,
-                binarise=self.config.binarise,
-            )
+                counted, targets = [maps[chosen] for maps in outputs], targets[chosen]
+            loss = self._loss(counted, targets)
             if batch.second is not None:
                 loss = loss + self.config.scale_consistency * self._disagreement(batch.second, logits)
         return self.trainer.descend(loss, self.optimizer), logits.detach()
+
+    def _outputs(self, photos: Tensor) -> list[Tensor]:
+        """All logits that the loss looks at, float32, that of the answer first."""
+        shown = photos.contiguous(memory_format=torch.channels_last)
+        with self.trainer.fabric.autocast():
+            rival = isinstance(self.detector, Rival)
+            outputs = cast(Rival, self.network).outputs(shown) if rival else [self.network(shown)]
+        return [maps.float() for maps in outputs]
+
+    def _loss(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
+        """The published loss of a rival, or that of the config, added up over the saliency maps."""
+        config, detector = self.config, self.detector
+        if isinstance(detector, Rival) and config.own_loss:
+            return detector.own_loss(outputs, (targets > 0.5).float() if config.binarise else targets)
+        maps = detector.saliency_of(outputs) if isinstance(detector, Rival) else outputs
+        losses = [
+            detector_loss(
+                resize(logits, targets.shape[-2:]),
+                targets,
+                bce=config.loss_bce,
+                ssim=config.loss_ssim,
+                iou=config.loss_iou,
+                binarise=config.binarise,
+            )
+            for logits in maps
+        ]
+        return sum(losses[1:], start=losses[0])
 
     def _disagreement(self, photos: Tensor, logits: Tensor) -> Tensor:
         """Squared difference of the maps of `photos`, at a second size, from those of `logits`, which are given."""
