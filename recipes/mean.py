@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from act2sal.a2s.detector import DetectorNetwork
 from act2sal.data.photo_bank import build_photo_bank
 from act2sal.data.photo_files import find_photos
 from act2sal.networks.checkpoint import load_detector, read_metadata, save_detector
+from act2sal.networks.rivals import SaliencyNetwork
 from act2sal.training.presence import fit_presence
 
 DETECTOR = "detector.safetensors"
@@ -46,13 +46,17 @@ def write_mean(runs: Sequence[Path], out: Path, *, photos: Path, seed: int) -> N
     size = int(about["size"])
     bank = build_photo_bank(find_photos(photos), out / "cache" / f"photos-{size}", size=size)
     detector.presence = fit_presence(detector, bank, seed=seed, fabric=Fabric(accelerator="cpu", devices=1))
-    known = {key: value for key, value in about.items() if key == "size" or key.endswith("supervision")}
+    known = {
+        key: value
+        for key, value in about.items()
+        if key in ("size", "trained on") or key.endswith("supervision")
+    }
     save_detector(
         out / DETECTOR, detector, half=True, metadata=known | {"mean of": ", ".join(run.name for run in runs)}
     )
 
 
-def mean(detectors: Sequence[DetectorNetwork]) -> DetectorNetwork:
+def mean(detectors: Sequence[SaliencyNetwork]) -> SaliencyNetwork:
     """Detectors of one shape -> one with the means of their weights and statistics, without `presence`."""
     for detector in detectors:
         detector.presence = None
