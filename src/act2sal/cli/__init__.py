@@ -72,7 +72,7 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _prepare_output() -> None:
-    """Characters that the terminal's encoding lacks are replaced; what is logged goes to standard error, plain."""
+    """Replace characters that the terminal cannot show, and log to standard error as plain lines."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     handler = logging.StreamHandler()

@@ -124,7 +124,7 @@ def predict_command(arguments: Sequence[str]) -> int:
 
 
 def _job_of(options: PredictOptions) -> "Job":
-    """What `act2sal predict` is to do; its model is read."""
+    """Make the job of `act2sal predict`, which reads the model."""
     from act2sal.predict import job as prediction
     from act2sal.predict.selection import Selection
     from act2sal.predict.thresholds import parse_threshold

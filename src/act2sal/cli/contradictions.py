@@ -1,8 +1,7 @@
-"""Options that would do nothing beside others: each command says so in one line that names both, and refuses them.
+"""Refuses options that would have no effect beside others, with one line that names both.
 
-Only those of a stage of the training that does not run are not refused: scripts set them for all their trainings.
-
-What counts is what the command line names; what a preset or a file sets for everybody is no contradiction.
+Options of a stage of the training that does not run give a warning only, as scripts set them for all trainings.
+Only options that the command line names count, not those of a preset or a file.
 """
 
 import logging
@@ -21,11 +20,13 @@ logger = logging.getLogger("act2sal")
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Options that do nothing where something else holds.
+    """Options that have no effect if something else holds.
 
-    options: as on the command line, without the dashes; beside: the other option, or value, in the words of the
-    message; holds: of the parsed options and the names that were given, whether the other is there; refused: else a
-    warning is enough.
+    Attributes:
+        options: names on the command line, without the dashes.
+        beside: the other option, or its value, in the words of the message.
+        holds: whether the other is there, given the parsed options and the names on the command line.
+        refused: whether to refuse the options; otherwise to warn.
     """
 
     options: tuple[str, ...]
@@ -35,7 +36,7 @@ class Contradiction:
 
 
 def refuse_contradictions(command: str, arguments: Sequence[str], options: Any) -> None:
-    """Make sure that each option of the command line can do something.
+    """Refuse a command line with an option that has no effect.
 
     Args:
         command: its name.

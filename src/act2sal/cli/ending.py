@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and one line for whatever broke it off."""
+"""Ends a command: its exit status, and one line for any error."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ DEBUG_TEXT = "Say also where in the program an error arose that ends the command
 TRAINING_PACKAGES = frozenset(
     {"filelock", "lightning_fabric", "safetensors", "tensorboard", "timm", "torch", "torchvision"}
 )
-"""What `pip install "act2sal[train]"` adds."""
+"""Packages that `pip install "act2sal[train]"` adds."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a quota or a limit that is full."""
@@ -43,7 +43,7 @@ def failures(lines: Sequence[str], *, of: str = "photo", what: str = "read", nam
 
 
 def error(message: str, status: int) -> int:
-    """Say what went wrong in one line; returns the status."""
+    """Print an error in one line; returns the status."""
     print(f"act2sal: {one_line(message)}", file=sys.stderr)
     return status
 
@@ -122,7 +122,7 @@ def _how_to_go_on(command: str) -> str:
 
 
 def _say_no_more() -> None:
-    """Nobody reads the output any more: what is still to be written, also while Python ends, goes nowhere."""
+    """Discard further output after its reader has gone, also while Python ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

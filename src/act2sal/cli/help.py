@@ -1,4 +1,4 @@
-"""What `--help` prints: the texts of the options in plain words, each example on a line of its own."""
+"""Formats `--help`: options in groups, texts in plain words, each example on a line of its own."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ from act2sal.cli.ending import DEBUG, DEBUG_TEXT
 
 _WIDEST = 100
 _INDENT = 26
-"""Columns in front of the texts of options."""
+"""Column at which the texts of options begin."""
 
 _MOST_TOGETHER = 12
 """Options beyond which a command shows them in groups."""
@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Options by what they decide; those of none of these stand first, under "options"."""
 
 _VALUES = {"STR": "TEXT", "INT": "N", "FLOAT": "NUMBER"}
-"""What stands for a value, by what Python calls it."""
+"""Placeholder of a value by its name in Python."""
 
 
 def help_of(kind: type, command: str, default: Any) -> str:
@@ -118,7 +118,7 @@ def _choices(text: str) -> Iterator[str]:
 
 
 def in_plain_words(text: str) -> str:
-    """A text that is written for Python too, for the command line: an option is left out there, and not None."""
+    """Rewrite a text that was written for Python: on the command line an option is left out instead of None."""
     text = " ".join(text.split())
     text = re.sub(r" ?\(default: (None)?\)", "", text)
     text = re.sub(r"(?<=\. )None: |^None: ", "Without it: ", text)

@@ -1,4 +1,4 @@
-"""What each command can be told: one dataclass per command, whose texts are its `--help`."""
+"""The options of each command: one dataclass per command, whose texts are its `--help`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What each command will write, checked before its work: an hour of it is not lost to a mistyped name."""
+"""Checks, before the work, that the results of a command can be written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ from act2sal.predict.video import VIDEO_SUFFIXES
 
 
 def refuse_outputs(command: str, options: Any) -> None:
-    """Make sure that what the options name can be written.
+    """Refuse options that name a place to which nothing can be written.
 
     Raises:
         InputError: it cannot, or its suffix says something else than the options; names the option and the path.

@@ -1,4 +1,4 @@
-"""The words of a command line to the options of a command; what is wrong with them is one line, with a hint."""
+"""Parses the words of a command line; an error is one line with a hint."""
 
 import difflib
 import glob
@@ -22,7 +22,7 @@ from act2sal.predict.cropping import MARGIN
 Options = TypeVar("Options")
 
 _MISSING = re.compile(r"^│ {5}(\S.*?) +│$", re.MULTILINE)
-"""What the parser lists as missing, in its frame; the texts below stand further in."""
+"""Lines of the parser's frame that name missing options; their texts are indented further."""
 
 _ALONE = {"--crop": str(MARGIN)}
 """Options that take a number or stand alone, and what they then mean."""
@@ -42,13 +42,13 @@ _WORDS = (
     (r"Could not find valid parse for arguments: \[(.*?)\]", r"\1 cannot be its value"),
     (r"^Unrecognized options: ", "not understood: "),
 )
-"""Of what the parser says, and what we say."""
+"""Words of the parser, and what is printed instead."""
 
 
 def parsed(
     kind: type[Options], arguments: Sequence[str], command: str, default: Any = tyro.MISSING_NONPROP
 ) -> Options:
-    """The options that the words say.
+    """Parse the words of a command line.
 
     Args:
         kind: dataclass of the options.

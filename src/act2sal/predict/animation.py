@@ -1,4 +1,4 @@
-"""Animations, as GIF, WebP and PNG hold them: their frames, how long each is shown, and how often all are."""
+"""Reads animations (GIF, WebP, PNG): their frames, how long each is shown, and how often all are shown."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,17 +18,20 @@ from act2sal.data.images import (
 from act2sal.predict.video import Frame, TransparentFrames
 
 MOST_PIXELS = 250_000_000
-"""Of all frames together: those of the result are held until it is written."""
+"""Most pixels of all frames together; the frames of a result are held until it is written."""
 
 SHORTEST = 100
-"""Milliseconds that a frame is shown whose file says 0, as browsers do."""
+"""Milliseconds of a frame whose file says 0, as in browsers."""
 
 
 @dataclass(frozen=True)
 class Animation:
-    """An animation that was looked through.
+    """An animation whose frames can be read.
 
-    file: its path or its content; durations: milliseconds of each frame; plays: how often, 0: without end.
+    Attributes:
+        file: its path or its content.
+        durations: milliseconds of each frame.
+        plays: how often it is shown; 0: without end.
     """
 
     file: ImageFile = field(repr=False)
@@ -37,7 +40,7 @@ class Animation:
 
     @classmethod
     def open(cls, file: ImageFile) -> "Animation":
-        """Look through a file.
+        """Read the durations of the frames of a file.
 
         Raises:
             ImageError: it cannot be read, or has more than `MOST_PIXELS` pixels.
@@ -82,7 +85,7 @@ class Animation:
 
 
 def _frame(image: Image.Image, seconds: float, clear: TransparentFrames) -> Frame:
-    """The picture at which the animation stands."""
+    """The current picture of an animation."""
     if not image.has_transparency_data:
         return Frame(upright_rgb(image), seconds)
     rgba = ImageOps.exif_transpose(image).convert("RGBA")
@@ -90,7 +93,7 @@ def _frame(image: Image.Image, seconds: float, clear: TransparentFrames) -> Fram
 
 
 def _plays(image: Image.Image) -> int:
-    """A GIF file says how often it is repeated, and nothing if it is not; others how often they are shown."""
+    """How often an animation is shown; GIF stores repetitions instead, and nothing if there are none."""
     loop = image.info.get("loop")
     if image.format == "GIF":
         return 1 if loop is None else int(loop) + (loop > 0)

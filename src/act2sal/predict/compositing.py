@@ -1,4 +1,4 @@
-"""A photo and its saliency put together: cut-outs, tints, other backgrounds.
+"""Composes a photo with its saliency: cut-outs, tints, other backgrounds.
 
 Throughout: photo (H, W, 3) uint8 RGB; alpha (H, W) float32 in [0, 1], the share of the object in each pixel.
 """
@@ -30,7 +30,7 @@ BLUR_SIDE = 1 / 30
 """Window of one pass of the blurred background, as a share of the longer side."""
 
 BLUR_PASSES = 3
-"""Passes of a box; three come near to a Gaussian."""
+"""Passes of a box filter; three are close to a Gaussian."""
 
 GRID = 512
 """Most samples along a side from which means over windows are taken: a window is many of them wide."""
@@ -63,9 +63,12 @@ def foreground_colors(photo: NDArray[np.uint8], alpha: NDArray[np.float32]) -> N
 def cutout(
     photo: NDArray[np.uint8], alpha: NDArray[np.float32], cover: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """The object on nothing, (H, W, 4) uint8 RGBA; what is wholly transparent is black and gives nothing away.
+    """Cut the object out: (H, W, 4) uint8 RGBA, black where it is wholly transparent.
 
-    cover: the photo's own alpha, (H, W) uint8, None: opaque; the object has the product of both.
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        alpha: (H, W) float32 in [0, 1].
+        cover: the photo's own alpha, (H, W) uint8, with which alpha is multiplied; None: opaque.
     """
     opacity = cv2.convertScaleAbs(_within(alpha, cover), alpha=255)
     shown = cv2.copyTo(foreground_colors(photo, alpha), opacity)
@@ -84,7 +87,7 @@ def overlay(
     *,
     tint: tuple[int, int, int] | NDArray[np.uint8] = TINT,
 ) -> NDArray[np.uint8]:
-    """The photo with its object tinted, (H, W, 3) uint8 RGB."""
+    """Tint the object of a photo: (H, W, 3) uint8 RGB."""
     share = (TINT_STRENGTH * alpha)[..., None]
     return _levels((1 - share) * photo + share * np.array(tint, np.float32))
 
@@ -95,7 +98,7 @@ def on_background(
     background: NDArray[np.uint8] | NDArray[np.float32],
     cover: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """The object before a background (H, W, 3) or (3,) in [0, 255], as (H, W, 3) uint8 RGB; cover as of `cutout`."""
+    """Put the object before a background (H, W, 3) or (3,) in [0, 255]: (H, W, 3) uint8 RGB; cover as in `cutout`."""
     share = _within(alpha, cover)[..., None]
     return _levels(share * foreground_colors(photo, alpha) + (1 - share) * background)
 

@@ -1,4 +1,4 @@
-"""Results cropped to their object."""
+"""Crops results to their object."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,14 +11,14 @@ from act2sal.errors import InputError
 from act2sal.predict.regions import Box
 
 MARGIN = 0.05
-"""On each side, as a share of the longer side of the object, if nobody says another; our choice."""
+"""Default margin on each side, as a share of the longer side of the object; our choice."""
 
 MOST_MARGIN = 10.0
-"""What a larger one would show is the photo, mostly."""
+"""Largest margin; a larger one would nearly always show the whole photo."""
 
 
 def refuse_margin(margin: float) -> None:
-    """Make sure that a margin is one.
+    """Refuse a margin that makes no sense.
 
     Raises:
         InputError: it is negative, too large, or no number.
@@ -28,7 +28,7 @@ def refuse_margin(margin: float) -> None:
 
 
 def crop_around(found: NDArray[np.bool_], margin: float) -> Box | None:
-    """The part of a photo that its object needs.
+    """The part of a photo around its object.
 
     Args:
         found: the object, (H, W) bool.
@@ -57,7 +57,7 @@ def around_all(boxes: Iterable[Box | None]) -> Box | None:
 
 
 def cropped(pixels: NDArray[Any], crop: Box | None) -> NDArray[Any]:
-    """That part of (H, W, ...), sharing its memory; None: all of it."""
+    """Crop (H, W, ...) without a copy; None: all of it."""
     if crop is None:
         return pixels
     return pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]

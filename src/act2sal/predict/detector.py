@@ -29,7 +29,7 @@ NO_CONFIDENCE = (
 
 
 class Network(Protocol):
-    """What the detector asks: squares of one size in, maps out. May be called from several threads."""
+    """What runs a detector: squares of one size in, maps out; safe to call from several threads."""
 
     @property
     def size(self) -> int:
@@ -120,7 +120,9 @@ class Detector:
             refine: crf: the mean over the picture and its mirror image, sharpened by the dense CRF; slower, better.
 
         Raises:
-            ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
+            ImageError: as `image_inputs.rgb_of`.
+            ValueError: as `image_inputs.rgb_of`.
+            TypeError: as `image_inputs.rgb_of`.
         """
         if isinstance(images, list | tuple):
             return self.batch([rgb_of(image) for image in images], refine=refine)
@@ -155,7 +157,9 @@ class Detector:
         """Confidence in [0, 1] that the picture holds a salient object at all.
 
         Raises:
-            ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
+            ImageError: as `image_inputs.rgb_of`.
+            ValueError: as `image_inputs.rgb_of`.
+            TypeError: as `image_inputs.rgb_of`.
             InputError: the detector does not say it: it was converted, or trained by an early version.
         """
         if not self.network.rates:
@@ -187,7 +191,9 @@ class Detector:
             matting: as of `output_kinds.rendered`.
 
         Raises:
-            ImageError, ValueError, TypeError: as `image_inputs.rgb_of`.
+            ImageError: as `image_inputs.rgb_of`.
+            ValueError: as `image_inputs.rgb_of`.
+            TypeError: as `image_inputs.rgb_of`.
             MissingPackageError: `matting` without pymatting.
             InputError: a number out of range.
         """

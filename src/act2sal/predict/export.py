@@ -61,14 +61,15 @@ _HALF_FROM = 64  # values; smaller tensors are not worth a node
 
 
 class ExportError(InputError):
-    """The ONNX file would not be what it should; the message says by how much."""
+    """The ONNX file would differ from PyTorch; the message says by how much."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: bytes, and how far its maps are from PyTorch's on so many photos.
+    """Result of an export: bytes of the file, and how far its maps are from PyTorch's.
 
-    undone: one line for each part of the folder of photos that cannot be had.
+    Attributes:
+        undone: one line for each part of the folder of photos that cannot be read.
     """
 
     bytes: int

@@ -1,4 +1,4 @@
-"""Videos and animations: the maps of all frames, one after the other, and what is made of them."""
+"""Processes the frames of videos and animations, one after the other."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +23,14 @@ from act2sal.predict.video import Frame
 class FrameWork:
     """What is done to the frames, one kind of output at a time (a `video.FramesFunction`).
 
-    rendering: of one kind; smooth: frames on either side over which maps are averaged; on_frame: receives what is
-    known of each, None: nobody wants to know; on_crop: receives the part of each that holds its object, in the same
-    order, as frames have one size and are not cropped here; icc_profile: colour space of the frames, None: sRGB.
+    Attributes:
+        maker: makes the maps.
+        rendering: one kind of output.
+        smooth: frames on either side over which maps are averaged.
+        on_frame: called with what is known of each frame; None: not called.
+        on_crop: called, in the same order, with the part of each frame that holds its object; frames have one size
+            and are not cropped here.
+        icc_profile: colour space of the frames; None: sRGB.
     """
 
     maker: MapMaker

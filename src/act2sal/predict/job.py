@@ -33,10 +33,10 @@ PIPE = "-"
 """Standard input as an input, standard output as the place of the result."""
 
 MOST_SMOOTH = 15
-"""Frames on either side: twice as many are held at once."""
+"""Most frames on either side for smoothing; twice as many are held at once."""
 
 SAVE_EVERY = 30.0
-"""Seconds after which the records so far are saved."""
+"""Seconds between two saves of the records."""
 
 logger = logging.getLogger("act2sal")
 
@@ -54,7 +54,7 @@ def rendering_of(
     min_confidence: float = 0.0,
     rates: bool = False,
 ) -> Rendering:
-    """What the words of the command line ask for.
+    """Turn the words of the command line into a `Rendering`.
 
     Args:
         kinds: such as "map" or "color:#ffffff" (`output_kinds.parse_kind`).
@@ -93,7 +93,7 @@ def rendering_of(
 def maker_of(
     method: str, model: Path | None, rendering: Rendering, *, device: str = "auto", backend: Backend = "auto"
 ) -> MapMaker:
-    """What makes the maps.
+    """Choose what makes the maps.
 
     Args:
         method: "a2s" for the detector, or a name of `classical.METHODS`.
@@ -121,8 +121,12 @@ def maker_of(
 class Job:
     """One call of `act2sal predict`.
 
-    json: file of the records; smooth: frames on either side over which maps of videos and animations are averaged;
-    format_named: whether somebody asked for the format; records: of what was done so far; remarks: on its inputs.
+    Attributes:
+        json: file of the records.
+        smooth: frames on either side over which maps of videos and animations are averaged.
+        format_named: whether the user named the format.
+        records: of what was done so far.
+        remarks: on its inputs.
     """
 
     maker: MapMaker
@@ -183,7 +187,7 @@ class Job:
         return outcome
 
     def piped(self, content: bytes, out: Path | None = None) -> bytes:
-        """A photo's file in, the file of its result out.
+        """Turn the file of a photo into the file of its result.
 
         Args:
             content: of the photo.
@@ -210,7 +214,7 @@ class Job:
         return made
 
     def _made_of(self, content: bytes, task: Task) -> bytes:
-        """The result of a photo or an animation in one kind of output; it also becomes a record."""
+        """Make the result of a photo or an animation in one kind of output, and keep its record."""
         if self._animates and is_animation(content):
             frames: list[FrameRecord] = []
             made, crop = animation_bytes(Animation.open(content), self._frame_work(0, frames))
@@ -228,7 +232,7 @@ class Job:
             self._annotated.write([record for record in self.records if isinstance(record, Record)])
 
     def _note(self, record: Record | FilmRecord) -> None:
-        """Keep a record; now and then all are saved, for the case that the process is killed."""
+        """Keep a record; save all from time to time, in case the process is killed."""
         self.records.append(record)
         crop = record.facts.crop if isinstance(record, Record) else record.crop
         if self.rendering.crop is not None and crop is None:
@@ -274,7 +278,7 @@ class Job:
         )
 
     def _videos(self, tasks: Sequence[Task], outcome: Outcome) -> None:
-        """Do them one by one; without the package that reads them, one line names them all."""
+        """Do videos one by one; without the package that reads them, one line names them all."""
         if not tasks:
             return
         if self._not_of_videos:  # they arrived in a folder that is watched
@@ -294,7 +298,7 @@ class Job:
     def _one_by_one(
         self, tasks: Sequence[Task], work: Callable[[Task], FilmRecord], outcome: Outcome
     ) -> None:
-        """Each is done, or named."""
+        """Do each task, or name it if it fails."""
         for task in tasks:
             try:
                 self._note(work(task))
@@ -312,7 +316,10 @@ class Job:
     def _animate(self, task: Task) -> FilmRecord:
         """Write one animation for each kind.
 
-        Raises ImageError: it cannot be read. InputError: the format cannot hold it. OSError: it cannot be written.
+        Raises:
+            ImageError: it cannot be read.
+            InputError: the format cannot hold it.
+            OSError: it cannot be written.
         """
         animation = Animation.open(task.photo.path)
         record = FilmRecord(task)
@@ -328,7 +335,9 @@ class Job:
     def _film(self, task: Task) -> FilmRecord:
         """Write one video for each kind.
 
-        Raises VideoError: it cannot be read. OSError: it cannot be written.
+        Raises:
+            VideoError: it cannot be read.
+            OSError: it cannot be written.
         """
         record = FilmRecord(task)
         for number, target in enumerate(task.targets):
@@ -347,7 +356,7 @@ class Job:
         return record
 
     def _frame_work(self, number: int, frames: list[FrameRecord]) -> FrameWork:
-        """For the kind of that number; what is known of each frame comes into `frames`, if somebody asks for it."""
+        """The work for one kind of output; facts of each frame are added to `frames` if they are wanted."""
         one = replace(self.rendering, kinds=(self.rendering.kinds[number],))
         wanted = self.json is not None
         return FrameWork(self.maker, one, self.smooth, frames.append if wanted else None)
@@ -362,7 +371,7 @@ class Job:
 
     @property
     def _not_of_videos(self) -> str:
-        """What is asked for that videos have not; "" where nothing is."""
+        """An option that does not apply to videos; "" if there is none."""
         if self.rendering.annotations is not None:
             return "--annotations is for photos"
         return "--crop is for photos and animations" if self.rendering.crop is not None else ""
@@ -377,7 +386,7 @@ def _refuse_unwatched(inputs: Sequence[str]) -> None:
 
 
 def _format_of(out: Path) -> Format:
-    """The format that the name of one picture asks for; PNG for a folder."""
+    """Format by the name of a single result; PNG for a folder."""
     if not is_one_file(out):
         return "png"
     return FORMAT_OF[out.suffix.lower()]

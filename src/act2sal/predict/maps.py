@@ -1,4 +1,4 @@
-"""Folders of photos in, saliency maps and what is made of them out: decoding, network and writing side by side."""
+"""Turns folders of photos into results: decodes, runs the network and writes, side by side."""
 
 import logging
 from collections import deque
@@ -33,12 +33,12 @@ logger = logging.getLogger("act2sal")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C in a run over many photos; says how far it was."""
+    """Ctrl-C during a run over many photos; the message says how far it got."""
 
 
 @dataclass
 class Outcome:
-    """What a run over many photos gave: photos done, and one line for each that failed."""
+    """Result of a run over many photos: photos done, and one line for each that failed."""
 
     written: int = 0
     failures: list[str] = field(default_factory=list)
@@ -46,7 +46,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A photo (H, W, 3) uint8 RGB, its square (S, S, 3) for the network, where one asks, and its transparency."""
+    """A decoded photo.
+
+    Attributes:
+        photo: (H, W, 3) uint8 RGB.
+        square: (S, S, 3) uint8 for the network; None: not wanted.
+        opacity: its transparency; None: it is opaque.
+    """
 
     photo: NDArray[np.uint8]
     square: NDArray[np.uint8] | None
@@ -60,7 +66,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Found:
-    """A map (h, w) float32 in [0, 1] of any size, and the confidence that an object is there, None if unknown."""
+    """A map (h, w) float32 in [0, 1] of any size, and the confidence that there is an object, or None."""
 
     prob: NDArray[np.float32]
     confidence: float | None = None
@@ -89,7 +95,10 @@ class MapMaker(Protocol):
 class DetectorMaps:
     """Maps by a detector (`MapMaker`).
 
-    rates: also say the confidence that there is an object; mirrored: means over each photo and its mirror image.
+    Attributes:
+        detector: the detector.
+        rates: whether to give the confidence that there is an object as well.
+        mirrored: whether to average the maps of each photo and its mirror image.
     """
 
     detector: Detector
@@ -98,17 +107,17 @@ class DetectorMaps:
 
     @property
     def side(self) -> int:
-        """Of the network's input."""
+        """Side of the network's input."""
         return self.detector.size
 
     @property
     def seen(self) -> str:
-        """By the encoders of both stages."""
+        """Labels seen by the encoders of both stages."""
         return self.detector.seen
 
     @property
     def device(self) -> str:
-        """Of the network."""
+        """Device of the network."""
         return self.detector.device
 
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
@@ -135,13 +144,13 @@ class MethodMaps:
         return cores.on_cpu(cores.usable())
 
     def __call__(self, batch: Sequence[Decoded], pool: ThreadPoolExecutor) -> list[Found]:
-        """The photos side by side."""
+        """Process the photos in parallel."""
         probs = pool.map(self.method, [decoded.photo for decoded in batch])
         return [Found(prob) for prob in probs]
 
 
 def maps_by(detector: Detector, rendering: Rendering) -> DetectorMaps:
-    """Maps as `rendering` needs them.
+    """Make the maps that a rendering needs.
 
     Raises:
         InputError: a least confidence is asked of a detector that says none.
@@ -311,7 +320,7 @@ class _Ahead:
         return bool(self._waiting)
 
     def take(self) -> Task | None:
-        """The next photo, which counts as held from now on, if it fits or nothing else is held."""
+        """Take the next photo if it fits, or if nothing else is held."""
         path = self._waiting[0].photo.path
         pixels, held = pixels_in(path), sum(self._held.values())
         if held and held + pixels > MOST_PIXELS:
@@ -320,7 +329,7 @@ class _Ahead:
         return self._waiting.popleft()
 
     def drop(self, task: Task) -> None:
-        """The photo is done."""
+        """Release a photo that is done."""
         self._held.pop(task.photo.path, None)
 
 
@@ -366,7 +375,7 @@ def _found(
     pool: ThreadPoolExecutor,
     fail: Callable[[Task, str], None],
 ) -> Iterator[tuple[Task, Decoded, Found]]:
-    """The maps of a batch; where memory is short, one after the other, and those that do not fit are named."""
+    """Yield the maps of a batch; if memory runs out, one photo at a time, naming those that do not fit."""
     task = batch[0][0]
     try:
         with naming_lack(task.photo.path):

@@ -19,7 +19,7 @@ FORMAT = "act2sal detector"
 
 
 class OnnxNetwork:
-    """Squares in, maps out (`detect.Network`). May be called from several threads.
+    """Runs a detector's network (`detector.Network`); safe to call from several threads.
 
     Each photo of a batch goes through the network by itself, several at a time: the layers of a whole batch do not
     fit into the cache of a CPU.

@@ -1,4 +1,4 @@
-"""The regions of an object as polygons, from which exactly the same pixels can be filled again."""
+"""Outlines the regions of an object as polygons that fill to exactly the same pixels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

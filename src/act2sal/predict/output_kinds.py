@@ -1,4 +1,4 @@
-"""What can be written of a photo and its saliency: maps, masks, cut-outs, tints, other backgrounds."""
+"""The kinds of output of `predict`: maps, masks, cut-outs, tints, other backgrounds."""
 
 import difflib
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from act2sal.predict.selection import Selection
 KindName = Literal["map", "mask", "cutout", "overlay", "blur", "color", "image"]
 
 OBJECT = Selection()
-"""The object, soft as its map."""
+"""The default selection: the object, as soft as its map."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Kind:
 def parse_kind(text: str) -> Kind:
     """`map`, `mask`, `cutout`, `overlay`, `blur`, `color:#rrggbb` (or a CSS name of a colour) or `image:FILE`.
 
-    Raises InputError: another kind, no colour, or a picture that cannot be read.
+    Raises:
+        InputError: another kind, no colour, or a picture that cannot be read.
     """
     name, colon, parameter = text.partition(":")
     if name == "color":
@@ -88,9 +89,10 @@ def is_kind(text: str) -> bool:
 
 
 def refuse_kinds(kinds: Sequence[Kind], format: Format) -> None:
-    """Make sure that a format can hold the kinds, and that no two would have the same file name.
+    """Refuse kinds that a format cannot hold, or two that would have the same file name.
 
-    Raises InputError: one line that names the kind.
+    Raises:
+        InputError: one line that names the kind.
     """
     for number, kind in enumerate(kinds):
         if kind.has_alpha and format not in HOLDS_ALPHA:
@@ -116,7 +118,7 @@ def rendered(
     opacity: Opacity | None = None,
     icc_profile: bytes | None = None,
 ) -> NDArray[np.uint8]:
-    """The pixels of one output.
+    """Make the pixels of one output.
 
     Args:
         kind: what.
@@ -158,12 +160,12 @@ def rendered(
 
 
 def _seen(alpha: NDArray[np.float32], opacity: Opacity | None) -> NDArray[np.float32]:
-    """Without what is wholly transparent."""
+    """Set alpha to 0 where the photo is wholly transparent."""
     return alpha if opacity is None else np.where(opacity.alpha == 0, np.float32(0), alpha)
 
 
 def _color_in(color: tuple[int, int, int], icc_profile: bytes | None) -> NDArray[np.uint8]:
-    """A colour of sRGB in the photo's colour space: (3,) uint8."""
+    """Convert a colour from sRGB to the photo's colour space: (3,) uint8."""
     return from_srgb(np.array([[color]], np.uint8), icc_profile)[0, 0]
 
 

@@ -1,4 +1,4 @@
-"""The file of a photo in, the files of its results out, as bytes: for pipes and services, which have no paths."""
+"""Turns the bytes of a photo's file into the bytes of its results, for pipes and services."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

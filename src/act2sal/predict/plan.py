@@ -1,4 +1,4 @@
-"""What `act2sal predict` does with its inputs: which photos and videos there are, and where their results go."""
+"""Plans a call of `act2sal predict`: finds photos and videos, and decides where their results go."""
 
 import glob
 from collections.abc import Callable, Sequence, Set
@@ -20,37 +20,38 @@ from act2sal.data.photo_search import AUTO, Remarks, Search, is_result
 from act2sal.predict.video import ALPHA_ENCODERS, ENCODERS, VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = tuple(FORMAT_OF)
-"""Of an `--out` that is one file."""
+"""Suffixes of an `--out` that is one picture."""
 
 VIDEO_CONTAINER = ".mp4"
-"""Of the result of a video whose own container is read and not written, such as .avi."""
+"""Container of the result of a video whose own container can only be read, such as .avi."""
 
 ALPHA_CONTAINER = ".webm"
-"""Of the result of a video whose own container holds no transparency."""
+"""Container of the result of a video whose own container has no transparency."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One photo or video, and the files that are to come of it, one for each kind of output."""
+    """A photo or video and the files of its results, one for each kind of output."""
 
     photo: Photo
     targets: tuple[Path, ...]
 
     @property
     def done(self) -> bool:
-        """All of its files are there."""
+        """Whether all of its files are there."""
         return all(target.exists() for target in self.targets)
 
     @property
     def is_video(self) -> bool:
-        """It is no photo."""
+        """Whether it is a video."""
         return _is_video(self.photo)
 
 
 def expanded(inputs: Sequence[str | Path]) -> list[Path]:
     """Files and folders; a pattern such as `photos/*.jpg`, where no file has that name, is what it matches.
 
-    Raises DatasetError: a pattern that matches nothing; an empty word.
+    Raises:
+        DatasetError: a pattern that matches nothing; an empty word.
     """
     found: list[Path] = []
     for given in map(str, inputs):
@@ -199,9 +200,10 @@ def is_one_video(out: Path) -> bool:
 
 
 def refuse_unwritten(out: Path) -> None:
-    """Make sure that `out` is a folder or a file of a kind that is written.
+    """Refuse an `out` that is a file of a kind that cannot be written.
 
-    Raises DatasetError: its suffix is that of a picture or video that is only read.
+    Raises:
+        DatasetError: its suffix is that of a picture or video that is only read.
     """
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES | VIDEO_SUFFIXES or out.is_dir():
@@ -231,7 +233,7 @@ def _wanted(tasks: list[Task], *, overwrite: bool, skip_existing: bool) -> list[
 def _photo_tasks(
     photos: Sequence[Photo], out: Path, suffixes: Sequence[str], told: Remarks | None = None
 ) -> list[Task]:
-    """told: as for `_mirrored`."""
+    """Plan the results; told: as for `_in_same_tree`."""
     if is_one_file(out):
         return _to_one_file(photos, out, suffixes, "photo")
     return _in_same_tree(photos, out, [suffixes] * len(photos), told)
@@ -244,7 +246,7 @@ def _video_tasks(
     transparent: Sequence[bool],
     told: Remarks | None = None,
 ) -> list[Task]:
-    """told: as for `_mirrored`."""
+    """Plan the results; told: as for `_in_same_tree`."""
     if videos and is_one_video(out):
         if transparent[0] and out.suffix.lower() not in ALPHA_ENCODERS:
             possible = ", ".join(ALPHA_ENCODERS)

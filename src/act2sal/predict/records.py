@@ -1,4 +1,4 @@
-"""What `act2sal predict --json` keeps: one record for each photo and video, over several runs."""
+"""Records of `act2sal predict --json`: one for each photo and video, kept over several runs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from act2sal.predict.regions import THRESHOLD, Box, area_of, boxes_of
 
 
 class JsonRecord(Protocol):
-    """What is known of something that was done."""
+    """A record that can be written as JSON."""
 
     def as_json(self) -> dict[str, Any]:
         """For a JSON file; "photo" or "video" names what it is of."""
@@ -27,9 +27,13 @@ class JsonRecord(Protocol):
 class Facts:
     """What is known of a photo or a frame, in its own pixels whatever part of it is written.
 
-    confidence: that it holds a salient object, None where that was not asked for; area: share of its pixels that are
-    salient; boxes: of the salient regions, the largest first; crop: the part that the results show, None: all of it;
-    size: height and width; regions: for annotations, of the object as it is cut and grown.
+    Attributes:
+        confidence: that it holds a salient object; None: not asked for.
+        area: share of its pixels that are salient.
+        boxes: boxes of the salient regions, the largest first.
+        crop: part that the results show; None: all of it.
+        size: height and width.
+        regions: regions of the object as it is cut and grown, for annotations.
     """
 
     confidence: float | None
@@ -63,7 +67,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a photo that was done."""
+    """Record of a photo."""
 
     task: Task
     facts: Facts
@@ -79,7 +83,7 @@ class Record:
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """What is known of a frame; time: in seconds from the start, None where nothing tells."""
+    """Record of a frame; time: seconds from the start, or None if unknown."""
 
     time: float | None
     facts: Facts
@@ -91,9 +95,11 @@ class FrameRecord:
 
 @dataclass(frozen=True)
 class FilmRecord:
-    """What is known of a video or an animation that was done.
+    """Record of a video or an animation.
 
-    frames: all of them, in their order; crop: the part of all frames that the results show, None: all of it.
+    Attributes:
+        frames: all of them, in their order.
+        crop: part of all frames that the results show; None: all of it.
     """
 
     task: Task

@@ -15,7 +15,8 @@ best), adaptive (Achanta et al., CVPR 2009: twice the mean, at most 1)."""
 def parse_threshold(text: str) -> Threshold:
     """`otsu`, `adaptive`, or a number in [0, 1] such as `0.3`.
 
-    Raises InputError: something else.
+    Raises:
+        InputError: something else.
     """
     if text == "otsu":
         return "otsu"

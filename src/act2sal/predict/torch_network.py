@@ -21,7 +21,7 @@ DEFAULT_SIZE = 320
 
 
 class TorchNetwork:
-    """Squares in, maps out, on a device of PyTorch (`detect.Network`).
+    """Squares in, maps out, on a device of PyTorch (`detector.Network`).
 
     Args:
         network: of the detector.

@@ -33,7 +33,8 @@ _TOLD = ("language", "title")
 def require_video() -> Any:
     """The library that reads and writes videos.
 
-    Raises MissingPackageError: it is not installed.
+    Raises:
+        MissingPackageError: it is not installed.
     """
     try:
         import av
