@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from act2sal.a2s.detector import ConvUnit, DetectorNetwork, ResidualAttentionModule
+from act2sal.a2s.detector import (
+    ConvUnit,
+    Deepening,
+    DetectorNetwork,
+    ObjectPresence,
+    ResidualAttentionModule,
+    pooled,
+)
 from act2sal.a2s.resampling import resize
 
 
@@ -58,6 +65,68 @@ def test_each_photo_alone_gives_the_same() -> None:
 def test_stride_of_the_finest_map(finest_stride: int, size: tuple[int, int]) -> None:
     net = detector(finest_stride=finest_stride)
     assert net.decode(net.encoder(photos(1, 3, 48, 64))).shape == (1, 1, *size)
+
+
+def test_sizes_of_the_adapted_levels() -> None:
+    """The convolution on E_1 alone has a stride, which is 2 where the finest map is at stride 4."""
+    net = detector(finest_stride=4)
+    levels = net.encoder(photos(1, 3, 64, 96))
+    adapted = [adapt(level).shape[-2:] for adapt, level in zip(net.adapters, levels, strict=True)]
+    assert adapted == [(16, 24), (16, 24), (8, 12), (4, 6), (2, 3)]
+
+
+def test_a_unit_keeps_the_size_and_is_never_negative() -> None:
+    torch.manual_seed(0)
+    answer = ConvUnit(3, 4)(torch.randn(1, 3, 5, 6))
+    assert answer.shape == (1, 4, 5, 6)
+    assert answer.min() == 0
+
+
+def test_deepening_enlarges_each_side_four_times() -> None:
+    torch.manual_seed(0)
+    deepening, maps = Deepening(channels=4), torch.rand(2, 4, 3, 5)
+    wide = functional.interpolate(deepening.widen(maps), (6, 10), mode="bilinear", align_corners=False)
+    expected = functional.interpolate(deepening.narrow(wide), (12, 20), mode="bilinear", align_corners=False)
+    assert deepening.widen[0].out_channels == 8
+    torch.testing.assert_close(deepening(maps), expected)
+
+
+def test_what_is_pooled_and_how_photos_are_rated() -> None:
+    deepest = torch.tensor([[[[1.0, 3.0]], [[-4.0, 2.0]]]])
+    assert pooled(deepest).tolist() == [[2.0, -1.0, 3.0, 2.0]]
+    presence = ObjectPresence(channels=2)
+    nn.init.ones_(presence.linear.weight)
+    nn.init.zeros_(presence.linear.bias)
+    assert presence(deepest).tolist() == [6.0]
+
+
+def test_the_confidence_is_held_down_by_the_highest_probability() -> None:
+    net, batch = detector(presence=ObjectPresence(channels=12)), photos(2, 3, 32, 48)
+    logits, confidence = net.rated(batch)
+    torch.testing.assert_close(logits, net(batch))
+    assert net.presence is not None
+    said = torch.sigmoid(net.presence(net.encoder(batch)[-1]))
+    highest = torch.sigmoid(logits).flatten(1).max(dim=1).values
+    torch.testing.assert_close(confidence, said * highest)
+    with pytest.raises(ValueError, match=r"^this detector has no part that says whether there is an object$"):
+        detector().rated(batch)
+
+
+def test_a_network_tells_how_it_was_built() -> None:
+    net = DetectorNetwork(TinyEncoder(), channels=8, finest_stride=4)
+    assert (net.channels, net.attention, net.finest_stride, net.presence) == (8, True, 4, None)
+    assert len(net.local.attention) == len(net.regional.attention) == 2
+    plain = detector(attention=False)
+    assert not plain.attention
+    assert len(plain.local.attention) == len(plain.regional.attention) == 0
+
+
+def test_a_level_too_few_is_refused() -> None:
+    net = detector()
+    with pytest.raises(ValueError, match="zip"):
+        net.decode(net.encoder(photos(1, 3, 32, 32))[:4])
+    with pytest.raises(ValueError, match="zip"):
+        DetectorNetwork(TinyEncoder((4, 6, 8, 10)), channels=8, finest_stride=2)
 
 
 def test_product_summed_over_channels() -> None:

@@ -102,6 +102,8 @@ def test_the_paper_cuts_at_the_boundary_and_the_published_code_at_half_of_the_ra
         [0, 0, 0, 0, 1]
     ]
     np.testing.assert_allclose(log_odds(theta, (1, 5), "zero"), theta)
+    np.testing.assert_allclose(log_odds(theta, (1, 5), "mean"), theta - theta.mean(), rtol=1e-5)
+    np.testing.assert_allclose(log_odds(theta, (1, 5), "median"), theta - np.float32(0.05), rtol=1e-5)
 
 
 @pytest.mark.parametrize("threshold", ["mean", "median", "otsu"])
