@@ -139,6 +139,16 @@ def test_gradients(run: Any) -> None:
     assert set(figures["step"]) == {"PyTorch", "ours"}
 
 
+def test_overfit(run: Any, data: Path) -> None:
+    words = ["--count", 4, "--size", 64, "--epochs", 5, "--encoder", ENCODER, "--encoder-weights", "random"]
+    photos, masks = data / "scenes" / "photos", data / "scenes" / "masks"
+    figures = run("benchmarks/overfit.py", photos, masks, *words, "--detectors", "a2s", "itsd")
+    assert {name: found["epochs"] for name, found in figures["detectors"].items()} == {"a2s": 5, "itsd": 5}
+    for found in figures["detectors"].values():
+        assert found["enough"] == (found["f_adaptive"] > 0.95)
+        assert found["parameters"] > 10_000
+
+
 def test_int8(run: Any, data: Path) -> None:
     figures = run("benchmarks/int8.py", data, "--count", 1)
     assert figures["int8"]["megabytes"] < figures["float"]["megabytes"]
