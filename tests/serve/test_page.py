@@ -20,8 +20,15 @@ def unexpected(message) -> bool:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with served("--quiet") as (found, _):
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the review."""
+    return tmp_path_factory.mktemp("review")
+
+
+@pytest.fixture(scope="module")
+def address(trained: Path, scenes: Path, reviewed: Path) -> Iterator[str]:
+    options = ["--run", trained, "--photos", scenes / "photos", "--review", reviewed]
+    with served("--quiet", *options) as (found, _):
         yield found
 
 
@@ -126,6 +133,32 @@ def test_everything_has_a_name_and_fits_a_phone(page, photos: list[Path]) -> Non
         "!(one.textContent.trim() || one.labels?.length || one.getAttribute('aria-label'))).length"
     )
     assert nameless == 0
+
+
+def test_the_run_and_the_review_of_its_labels(page, reviewed: Path) -> None:
+    from playwright.sync_api import expect
+
+    page.click("#to-training")
+    expect(page.locator("#state")).to_contain_text("Finished; the last was stage2, epoch 3")
+    expect(page.locator("#samples img[data-name=label]")).to_have_count(6)
+    expect(page.locator("#gallery button")).to_have_count(6)
+    expect(page.locator("#label-name")).to_contain_text("open")
+    name = page.text_content("#label-name").partition(":")[0]
+    page.keyboard.press("r")
+    expect(page.locator("#gallery button").first).to_contain_text("reject")
+    assert not (reviewed / "photos" / name).exists()
+    second = page.locator("#gallery button").nth(1)
+    second.click()
+    expect(second).to_have_attribute("aria-current", "true")
+    page.wait_for_timeout(500)  # the label is decoded
+    box = page.locator("#label").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 5, box["y"] + box["height"] - 5, steps=5)
+    page.mouse.up()
+    page.click("#paint")
+    expect(second).to_contain_text("painted")
+    assert "painted" in (reviewed / "decisions.json").read_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,8 +1,10 @@
 """The service as an ASGI application."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -18,6 +20,7 @@ from act2sal.serve.problems import ProblemError
 from act2sal.serve.removebg import removebg_router
 from act2sal.serve.service import Service
 from act2sal.serve.settings import Settings
+from act2sal.serve.training import review_router, training_router
 from act2sal.version import __version__
 
 STATIC = Path(__file__).parent / "static"
@@ -54,8 +57,12 @@ def app_of(detector: Detector, settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.include_router(predict_router(service))
     app.include_router(removebg_router(service))
+    if settings.run is not None:
+        app.include_router(training_router(service, settings.run))
+    if service.review is not None:
+        app.include_router(review_router(service, service.review))
     _add_facts(app, service)
-    _add_pages(app)
+    _add_pages(app, training=settings.run is not None)
     return app
 
 
@@ -64,6 +71,9 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         batches = asyncio.create_task(service.studio.batcher.run())
         warming = asyncio.create_task(service.studio.warm())
+        if service.review is not None:
+            look = partial(service.review.look, service.detector.network)
+            threading.Thread(target=look, name="doubt", daemon=True).start()
         try:
             yield
         finally:
@@ -90,9 +100,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/v1/health")
-    async def health() -> dict[str, str]:
-        """Whether the service can be asked."""
-        return {"status": "ok"}
+    async def health() -> dict[str, object]:
+        """Whether the service can be asked, and whether it shows a training and its labels."""
+        return {
+            "status": "ok",
+            "training": service.settings.run is not None,
+            "review": service.review is not None,
+        }
 
     @app.get("/v1/model")
     async def model() -> dict[str, object]:
@@ -119,10 +133,17 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_pages(app: FastAPI) -> None:
+def _add_pages(app: FastAPI, *, training: bool) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         """The page for people who want results."""
         return FileResponse(STATIC / "index.html")
+
+    if training:
+
+        @app.get("/training", include_in_schema=False)
+        async def training_page() -> FileResponse:
+            """The page for people who train."""
+            return FileResponse(STATIC / "training.html")
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

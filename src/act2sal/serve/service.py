@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from act2sal.predict.detector import Detector
 from act2sal.serve.metrics import Metrics
+from act2sal.serve.review import Review
 from act2sal.serve.settings import Limits, Settings
 from act2sal.serve.studio import Studio
 
@@ -24,6 +25,7 @@ class Service:
         self.studio = Studio(
             detector, settings.limits, workers=settings.workers, on_batch=self.metrics.batches.observe
         )
+        self.review = _review_of(settings)
         self.fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
 
     @property
@@ -34,4 +36,12 @@ class Service:
     def close(self) -> None:
         """Stop its threads."""
         self.studio.close()
+        if self.review is not None:
+            self.review.close()
         self.fetchers.shutdown(wait=False, cancel_futures=True)
+
+
+def _review_of(settings: Settings) -> Review | None:
+    if settings.run is None or settings.photos is None or settings.review is None:
+        return None
+    return Review(settings.run / "labels", settings.photos, settings.review)
