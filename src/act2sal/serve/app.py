@@ -20,7 +20,6 @@ from act2sal.serve.problems import ProblemError
 from act2sal.serve.removebg import removebg_router
 from act2sal.serve.service import Service
 from act2sal.serve.settings import Settings
-from act2sal.serve.training import review_router, training_router
 from act2sal.version import __version__
 
 STATIC = Path(__file__).parent / "static"
@@ -58,9 +57,7 @@ def app_of(detector: Detector, settings: Settings) -> FastAPI:
     app.include_router(predict_router(service))
     app.include_router(removebg_router(service))
     if settings.run is not None:
-        app.include_router(training_router(service, settings.run))
-    if service.review is not None:
-        app.include_router(review_router(service, service.review))
+        _add_training(app, service, settings.run)
     _add_facts(app, service)
     _add_pages(app, training=settings.run is not None)
     return app
@@ -96,6 +93,14 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     problem = ProblemError(error.status_code, str(error.detail).lower(), dict(error.headers or {}))
     return problem.response(request.scope["state"]["request_id"])
+
+
+def _add_training(app: FastAPI, service: Service, run: Path) -> None:
+    from act2sal.serve.training import review_router, training_router  # which load PyTorch, as trainings do
+
+    app.include_router(training_router(service, run))
+    if service.review is not None:
+        app.include_router(review_router(service, service.review))
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:
