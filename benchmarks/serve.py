@@ -22,11 +22,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 CLIENTS = 16
 
 
-def pattern_app():
+def pattern_app() -> Any:
     """The rival: one photo per request, no batching."""
     from fastapi import FastAPI, File, Response
 
@@ -47,18 +48,20 @@ def pattern_app():
     return app
 
 
-def start(command: list[str], port: int) -> tuple[subprocess.Popen, float]:
+def start(command: list[str], port: int) -> tuple[subprocess.Popen[bytes], float]:
     """A service, and the seconds until it answers anything at all."""
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.request("GET", "/v1/health")
             connection.getresponse().read()
             return process, time.perf_counter() - begun
         except OSError:
             time.sleep(0.02)
+        finally:
+            connection.close()
     raise SystemExit(f"{command} ended at its start")
 
 
@@ -87,12 +90,13 @@ async def asked(port: int, requests: list[bytes], count: int, clients: int) -> l
             await reader.readexactly(length)
             seconds.append(time.perf_counter() - begun)
         writer.close()
+        await writer.wait_closed()
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return seconds
 
 
-def memory(process: subprocess.Popen) -> float:
+def memory(process: subprocess.Popen[bytes]) -> float:
     """MB that a process holds now."""
     pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -139,7 +143,7 @@ def predicted(photos: Path, count: int) -> dict[str, float]:
                 "-m",
                 "act2sal.cli",
                 "predict",
-                source,
+                str(source),
                 "--out",
                 f"{folder}/maps",
                 "--quiet",
@@ -164,9 +168,9 @@ def main() -> None:
     ours = [sys.executable, "-m", "act2sal.cli", "serve", "--port", "8431", "--quiet"]
     theirs = [sys.executable, "-m", "uvicorn", "serve:pattern_app", "--factory", "--port", "8432"]
     theirs += ["--app-dir", str(Path(__file__).parent), "--no-access-log"]
-    found: dict = {"cores": len(os.sched_getaffinity(0)), "rounds": []}
+    found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "rounds": []}
     for _ in range(1 if options.soak else options.rounds):
-        one = {"load": round(os.getloadavg()[0], 1)}
+        one: dict[str, Any] = {"load": round(os.getloadavg()[0], 1)}
         one["serve"] = measured(ours, 8431, requests, options.count, options.clients)
         if not options.soak:
             one["one photo per request"] = measured(theirs, 8432, requests, options.count, options.clients)

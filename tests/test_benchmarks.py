@@ -290,3 +290,10 @@ def test_no_script_is_left_out() -> None:
 def test_matting(run: Any) -> None:
     figures = run("benchmarks/matting.py", "--sizes", 64, "--count", 1)
     assert figures["64 x 64"]["closed-form"].keys() == {"SAD", "MSE", "seconds"}
+
+
+def test_serve(data: Path, run: Any) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra act2sal[serve]")
+    words = ("--count", 12, "--clients", 2, "--rounds", 1, "--soak")
+    figures = run("benchmarks/serve.py", data / "scenes" / "photos", *words)
+    assert figures["rounds"][0]["serve"]["photos_per_second"] > 0
