@@ -126,6 +126,7 @@ async function decided(path, options) {
     label.decision = (await (await call(path, { method: "POST", ...options })).json()).decision;
     tell(label);
     await image(label.picture, `/v1/review/${label.number}/label`);
+    if (label !== current) return; // another one was chosen meanwhile
     if (label.decision === "accept" || label.decision === "reject") step(1);
     else await choose(label);
   } catch (error) {
