@@ -161,7 +161,12 @@ def of_crops(rated: Rated) -> float:
 
 
 def roc_auc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Share of pairs in which the positive value is the higher one, to 4 decimals; ties count half."""
+    """Share of pairs in which the positive value is the higher one, to 4 decimals; NaN if one is empty.
+
+    Ties count half.
+    """
+    if len(positive) == 0 or len(negative) == 0:
+        return float("nan")
     ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
     over = ranks.sum() - len(positive) * (len(positive) + 1) / 2
     return round(float(over / (len(positive) * len(negative))), 4)
