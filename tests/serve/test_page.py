@@ -1,4 +1,4 @@
-"""The pages, driven in a real browser; every test fails without Chromium where ACT2SAL_BROWSER=required is set."""
+"""The pages, driven in a real browser; skipped without Chromium, unless ACT2SAL_BROWSER=required is set."""
 
 import os
 import shutil
