@@ -17,6 +17,7 @@ from act2sal.evaluation import comparison as comparisons
 from act2sal.evaluation import scoring
 from act2sal.networks import official
 from act2sal.predict import export, job
+from act2sal.serve import server
 from act2sal.training import labelling, pipeline
 from tiny import tiny_arguments
 
@@ -52,6 +53,7 @@ WORDS = {
     "export": ["--out", "model.onnx"],
     "convert": ["model.pth", "--out", "model.safetensors"],
     "demo": [],
+    "serve": [],
 }
 
 
@@ -64,6 +66,7 @@ def planted(reason: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = [
         *((pipeline, "train"), (labelling, "label"), (job, "rendering_of"), (comparisons, "compare")),
         *((scoring, "map_sets_of"), (export, "export"), (official, "convert_official"), (demo, "demo")),
+        (server, "require_serve"),
     ]
     for module, name in functions:
         monkeypatch.setattr(module, name, broken)
