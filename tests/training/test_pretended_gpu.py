@@ -92,7 +92,7 @@ def tiny(preset: TrainConfig) -> TrainConfig:
         workers=1,
         device="cuda",
         stage1=replace(preset.stage1, **shortened, round_epochs=2),
-        stage2=replace(preset.stage2, **shortened, rectify_warmup=1),
+        stage2=replace(preset.stage2, **shortened, rectify_warmup=1, encoder=None, encoder_weights=None),
     )
 
 
