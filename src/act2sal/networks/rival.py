@@ -1,5 +1,6 @@
 """What every network that can take the place of our detector has in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from act2sal.a2s.detector import ObjectPresence
 from act2sal.networks.encoders import Encoder
 
 
-class Rival(nn.Module):
+class Rival(nn.Module, ABC):
     """A saliency network on an encoder of ours: photos in, logits at their size out.
 
     A subclass writes `outputs` and `own_loss`.
@@ -26,6 +27,7 @@ class Rival(nn.Module):
         self.encoder = encoder
         self.presence: ObjectPresence | None = None
 
+    @abstractmethod
     def outputs(self, photos: Tensor) -> list[Tensor]:
         """Compute all logits that a loss looks at; the first ones, (B, 1, H, W), are the answer.
 
@@ -35,8 +37,8 @@ class Rival(nn.Module):
         Returns:
             Maps (B, 1, h, w) float32.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def own_loss(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
         """Compute the published loss.
 
@@ -47,7 +49,6 @@ class Rival(nn.Module):
         Returns:
             Scalar float32.
         """
-        raise NotImplementedError
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """List the parameters that learn at the rate of the encoder."""
