@@ -7,6 +7,7 @@ Data sets lie as `images/` beside `masks/` (or `GT`, `DUTS-TR-Mask`, ...), as `x
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -122,7 +123,7 @@ def masks_of_another(folder: Path) -> Path | None:
     folder = folder.resolve()
     if not _is_mask_folder(folder.name, weak=True):
         return None
-    try:
+    with suppress(OSError):  # a folder beside it that may not be listed tells nothing
         names = [Listed(path, 0).base for path in folder.iterdir()]
         beside = sorted(path for path in folder.parent.iterdir() if path != folder)
         folders = [path for path in beside if path.is_dir() and not _is_mask_folder(path.name, weak=True)]
@@ -133,8 +134,6 @@ def masks_of_another(folder: Path) -> Path | None:
         for other in (folder.parent, *folders[:MOST_FOLDERS]):
             if _shared(names, [path.stem.casefold() for path in other.iterdir()]) >= 0.5:
                 return other
-    except OSError:  # a folder beside it that may not be listed
-        pass
     return None
 
 

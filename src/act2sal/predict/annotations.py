@@ -164,9 +164,9 @@ def _read_coco(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
-        if content["info"]["description"].startswith("act2sal "):
-            _by_name(content)
-            return dict(content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise InputError(f"{path}: holds something else than annotations of act2sal predict")
+        if not content["info"]["description"].startswith("act2sal "):
+            raise ValueError("another program's annotations")
+        _by_name(content)
+        return dict(content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: holds something else than annotations of act2sal predict") from error

@@ -16,11 +16,9 @@ def peak_memory() -> dict[str, int]:
     Resident memory is not known on Windows; the GPU is the one that PyTorch uses by default.
     """
     found: dict[str, int] = {}
-    try:
+    if sys.platform != "win32":
         import resource
-    except ImportError:  # Windows
-        pass
-    else:
+
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found["MiB"] = round(held / MIB if sys.platform == "darwin" else held / 1024)
     if torch.cuda.is_available():
