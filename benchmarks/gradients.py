@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from act2sal.a2s.detector import DetectorNetwork
 from act2sal.a2s.losses import detector_loss
-from act2sal.config import PRESETS
 from act2sal.data.images import write_atomic
 from act2sal.networks.encoders import build_encoder
+from act2sal.presets import PRESETS
 from act2sal.runtime.allocator import keep_freed_memory
 from act2sal.runtime.cpu_gradients import with_fast_gradients
 from act2sal.runtime.hardware import hardware

@@ -41,12 +41,13 @@ from numpy.typing import NDArray
 
 from act2sal.a2s.activation import ActivationNetwork
 from act2sal.a2s.separation_loss import stage1_loss
-from act2sal.config import PRESETS, Precision, Stage1Config, TrainConfig
+from act2sal.config import Precision, Stage1Config, TrainConfig
 from act2sal.data.images import write_atomic
 from act2sal.data.photo_bank import PhotoBank, build_photo_bank
 from act2sal.data.photo_files import find_photos
 from act2sal.evaluation import evaluate
 from act2sal.networks.encoders import Encoder, build_encoder, freeze
+from act2sal.presets import PRESETS
 from act2sal.runs.training_state import LogRow, TrainingState
 from act2sal.runtime.allocator import keep_freed_memory
 from act2sal.runtime.fabric import make_fabric

@@ -35,12 +35,13 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from act2sal.a2s.detector import DetectorNetwork
 from act2sal.a2s.losses import detector_loss
-from act2sal.config import PRESETS, LabelConfig, Precision, Stage2Config
+from act2sal.config import LabelConfig, Precision, Stage2Config
 from act2sal.data.images import write_atomic, write_gray_png
 from act2sal.data.label_bank import LabelBank
 from act2sal.data.photo_bank import build_photo_bank
 from act2sal.data.photo_files import find_photos
 from act2sal.networks.encoders import build_encoder
+from act2sal.presets import PRESETS
 from act2sal.runs.training_state import LogRow, TrainingState
 from act2sal.runtime.allocator import keep_freed_memory
 from act2sal.runtime.cpu_gradients import with_fast_gradients

@@ -7,7 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from act2sal.config import PRESETS, TrainConfig
+from act2sal.config import TrainConfig
+from act2sal.presets import PRESETS
 
 PAGE = Path(__file__).with_name("presets.md")
 

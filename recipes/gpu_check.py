@@ -29,9 +29,10 @@ import numpy as np
 import torch
 
 from act2sal.cli import main as act2sal
-from act2sal.config import PRESETS, PresetName, TrainConfig
+from act2sal.config import PresetName, TrainConfig
 from act2sal.data.images import read_photo, write_atomic
 from act2sal.predict.detector import Detector
+from act2sal.presets import PRESETS
 from act2sal.runs.run_directory import RunDirectory
 from act2sal.runtime.hardware import hardware
 from act2sal.scenes import write_scenes
@@ -268,7 +269,7 @@ def killed_and_resumed(place: Place) -> dict[str, Any]:
     run = place.folder / "killed"
     config = replace(brief(place), stage2=replace(brief(place).stage2, epochs=40))
     toml = place.folder / "killed.toml"
-    from act2sal.config import to_toml
+    from act2sal.config_files import to_toml
 
     toml.write_text(to_toml(config), encoding="utf-8")
     words = ("train", place.photos, "--out", run, "--config", toml, "--quiet")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from mean import write_mean
 
-from act2sal.config import TrainConfig, load_toml
+from act2sal.config import TrainConfig
+from act2sal.config_files import load_toml
 from act2sal.data.images import write_atomic, write_gray_png
 from act2sal.data.label_bank import LabelBank
 from act2sal.data.photo_files import find_photos, png_paths

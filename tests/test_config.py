@@ -15,18 +15,9 @@ from hypothesis import strategies as st
 from act2sal import config as config_module
 from act2sal.cli import main
 from act2sal.cli.help import in_plain_words
-from act2sal.config import (
-    PRESETS,
-    ConfigError,
-    LabelConfig,
-    PresetName,
-    Stage1Config,
-    Stage2Config,
-    TrainConfig,
-    from_toml,
-    load_toml,
-    to_toml,
-)
+from act2sal.config import ConfigError, LabelConfig, PresetName, Stage1Config, Stage2Config, TrainConfig
+from act2sal.config_files import from_toml, load_toml, to_toml
+from act2sal.presets import PRESETS
 
 SECTIONS = {"": TrainConfig, "stage1.": Stage1Config, "labels.": LabelConfig, "stage2.": Stage2Config}
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from act2sal.config import PRESETS, TrainConfig, load_toml
+from act2sal.config import TrainConfig
+from act2sal.config_files import load_toml
 from act2sal.networks.checkpoint import read_metadata
+from act2sal.presets import PRESETS
 from act2sal.runs.run_directory import RunDirectory
 from tiny import random_squares
 

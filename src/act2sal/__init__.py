@@ -18,10 +18,11 @@ from act2sal.version import __version__
 switch_off()
 
 if TYPE_CHECKING:
-    from act2sal.config import PRESETS, TrainConfig
+    from act2sal.config import TrainConfig
     from act2sal.data.images import read_photo
     from act2sal.evaluation import Tally, evaluate
     from act2sal.predict.detector import Detector
+    from act2sal.presets import PRESETS
     from act2sal.training.labelling import label
     from act2sal.training.pipeline import train
 
@@ -39,10 +40,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in ("PRESETS", "TrainConfig"):
-        from act2sal import config
+    if name == "PRESETS":
+        from act2sal.presets import PRESETS
 
-        return getattr(config, name)
+        return PRESETS
+    if name == "TrainConfig":
+        from act2sal.config import TrainConfig
+
+        return TrainConfig
     if name == "Detector":
         from act2sal.predict.detector import Detector
 

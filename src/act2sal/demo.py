@@ -5,10 +5,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from act2sal.config import PRESETS, Stage2Config, TrainConfig
+from act2sal.config import Stage2Config, TrainConfig
 from act2sal.data.images import write_atomic
 from act2sal.evaluation import evaluate
 from act2sal.predict.maps import Detector, predict
+from act2sal.presets import PRESETS
 from act2sal.runs.report import write_report
 from act2sal.runs.run_directory import RunDirectory
 from act2sal.scenes import write_demo_photos, write_scenes

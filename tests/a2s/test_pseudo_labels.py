@@ -20,7 +20,8 @@ from act2sal.a2s.pseudo_labels import (
     refine_prob,
     write_labels,
 )
-from act2sal.config import PRESETS, LabelConfig, LabelThreshold, Soft
+from act2sal.config import LabelConfig, LabelThreshold, Soft
+from act2sal.presets import PRESETS
 
 DEFAULTS = LabelConfig()
 SIZE = (48, 64)

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from act2sal.cli import COMMANDS, main
-from act2sal.config import PRESETS, TrainConfig, load_toml, to_toml
+from act2sal.config import TrainConfig
+from act2sal.config_files import load_toml, to_toml
 from act2sal.data.images import read_photo, write_gray_png
+from act2sal.presets import PRESETS
 from act2sal.training import labelling, pipeline
 from act2sal.training.photos import PhotosUsed
 from act2sal.version import __version__

@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from act2sal.config import Stage2Config, TrainConfig, to_toml
+from act2sal.config import Stage2Config, TrainConfig
+from act2sal.config_files import to_toml
 from act2sal.data.images import write_gray_png
 from act2sal.data.label_bank import LabelBank
 from act2sal.data.photo_bank import PhotoBank, build_photo_bank

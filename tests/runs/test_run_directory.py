@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from act2sal.config import TrainConfig, from_toml, to_toml
+from act2sal.config import TrainConfig
+from act2sal.config_files import from_toml, to_toml
 from act2sal.data.locks import FolderInUseError, lock
 from act2sal.runs.run_directory import RunDirectory, RunError
 

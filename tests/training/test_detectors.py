@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from act2sal.config import PRESETS, DetectorName, TrainConfig, begun_from
+from act2sal.config import DetectorName, TrainConfig
 from act2sal.networks.checkpoint import load_detector, read_metadata
 from act2sal.networks.rival import Rival
 from act2sal.networks.rivals import OURS, RIVALS, name_of
 from act2sal.predict.detector import Detector
 from act2sal.predict.export import ExportError, export
+from act2sal.presets import PRESETS, begun_from
 from act2sal.runs.training_state import TrainingState
 from act2sal.training.assembly import initial_detector
 from act2sal.training.pipeline import train

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from act2sal.cli import main
-from act2sal.config import ConfigError, TrainConfig, load_toml
+from act2sal.config import ConfigError, TrainConfig
+from act2sal.config_files import load_toml
 from act2sal.data.images import read_photo
 from act2sal.data.mask_files import UnclearError
 from act2sal.data.origin import origin_of

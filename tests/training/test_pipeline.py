@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from act2sal.config import TrainConfig, to_toml
+from act2sal.config import TrainConfig
+from act2sal.config_files import to_toml
 from act2sal.data.images import read_photo, write_atomic, write_gray_png
 from act2sal.data.origin import Origin, origin_of
 from act2sal.data.photo_files import DatasetError

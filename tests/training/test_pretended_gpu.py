@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from act2sal.a2s.activation import ActivationNetwork
 from act2sal.a2s.boundary import BoundaryKind
 from act2sal.cli import main
-from act2sal.config import PRESETS, TrainConfig
+from act2sal.config import TrainConfig
 from act2sal.data.images import read_photo
+from act2sal.presets import PRESETS
 from act2sal.runs.run_directory import RunDirectory
 from act2sal.training.pipeline import train
 from act2sal.training.stage1 import rounds

@@ -25,11 +25,13 @@ from act2sal.cli.options import (
 )
 from act2sal.cli.outputs import refuse_outputs
 from act2sal.cli.parsing import parsed
-from act2sal.config import EARLIER, PRESETS, DetectorName, TrainConfig, begun_from, load_toml
+from act2sal.config import DetectorName, TrainConfig
+from act2sal.config_files import EARLIER, load_toml
 from act2sal.data.images import limit_pixels
 from act2sal.data.origin import MASKS
 from act2sal.errors import InputError
 from act2sal.limits import broken_number, broken_pixels
+from act2sal.presets import PRESETS, begun_from
 from act2sal.runtime import cores
 from act2sal.runtime.gpu import refuse_missing
 

@@ -6,7 +6,8 @@ import logging
 import shutil
 from pathlib import Path
 
-from act2sal.config import TrainConfig, load_toml, to_toml
+from act2sal.config import TrainConfig
+from act2sal.config_files import load_toml, to_toml
 from act2sal.data.images import TEMPORARY, write_atomic
 from act2sal.data.locks import FILE as LOCK
 from act2sal.data.locks import lock

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.responses import FileResponse, Response
 
-from act2sal.config import TrainConfig, load_toml
+from act2sal.config import TrainConfig
+from act2sal.config_files import load_toml
 from act2sal.runs.samples import Sample, read_samples
 from act2sal.serve.problems import ProblemError
 from act2sal.serve.review import DECISIONS, Review

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
+from act2sal.config import Stage1Config, Stage2Config, TrainConfig
+from act2sal.config_files import to_toml
 from act2sal.data.origin import MASKS
 from act2sal.networks.checkpoint import read_metadata
 from act2sal.version import __version__

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from act2sal.config import EARLIER, TrainConfig, load_toml, to_toml
+from act2sal.config import TrainConfig
+from act2sal.config_files import EARLIER, load_toml, to_toml
 from act2sal.data.images import write_atomic
 from act2sal.data.locks import locked
 from act2sal.data.photo_files import Photo, png_paths, refuse_collisions

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from act2sal.config import Stage1Config, Stage2Config, TrainConfig, to_toml
+from act2sal.config import Stage1Config, Stage2Config, TrainConfig
+from act2sal.config_files import to_toml
 from act2sal.data.images import write_atomic
 from act2sal.runs.report.page import Facts, by_stage, page
 from act2sal.runs.report.time_spent import profile
