@@ -8,7 +8,7 @@ READY := $(VENV)/.installed
 .PHONY: help demo test check docs format recipe benchmark mutants clean
 
 help:
-	@echo "make demo       train and predict on bundled material (about 6 minutes on 2 cores), then see demo/run/report.html"
+	@echo "make demo       train and predict on bundled material (a minute or two on 2 cores), then see demo/run/report.html"
 	@echo "make test       all tests; the last line says which were skipped, and why"
 	@echo "make check      ruff and mypy"
 	@echo "make docs       the site, in build/site/index.html; first renews the pages of measurements and presets"

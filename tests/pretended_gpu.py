@@ -228,6 +228,7 @@ def pretended_gpu(*, free: int = 2**36) -> Iterator[Tally]:
         patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free, 2**36))
         for check in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
             patch.setattr(torch.optim.Optimizer, check, lambda optimizer: None, raising=False)
+        patch.setattr(torch.nn.RNNBase, "flatten_parameters", lambda layer: None)  # a layout for cuDNN
         patch.setattr(torch, "autocast", _Autocast)
         patch.setattr(torch, "is_autocast_enabled", lambda device_type="cuda": enabled(_of_cpu(device_type)))
         patch.setattr(threading.Thread, "run", watched_run)

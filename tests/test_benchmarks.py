@@ -149,6 +149,13 @@ def test_overfit(run: Any, data: Path) -> None:
         assert found["parameters"] > 10_000
 
 
+def test_picanet(run: Any) -> None:
+    figures = run("benchmarks/picanet.py", "--batch", 2, "--repeats", 1, "--encoders", ENCODER)
+    step = figures["steps"][ENCODER]
+    assert 0 < step["of that, weighted sums"] < step["local attention"]
+    assert figures["weighted_sum"]["ratio"] > 0
+
+
 def test_int8(run: Any, data: Path) -> None:
     figures = run("benchmarks/int8.py", data, "--count", 1)
     assert figures["int8"]["megabytes"] < figures["float"]["megabytes"]

@@ -21,14 +21,14 @@ Mirrored = Literal["features", "photos"]
 Rectifier = Literal["olr", "hma", "none"]
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["auto", "cycle", "steps", "triangle", "poly"]
-DetectorName = Literal["a2s", "basnet", "cpd", "itsd", "minet"]
+DetectorName = Literal["a2s", "basnet", "cpd", "itsd", "minet", "picanet"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Backend = Literal["auto", "torch", "onnx"]
 Format = Literal["png", "jpg", "webp", "tiff", "gif"]
 Refine = Literal["none", "crf"]
 Annotations = Literal["coco", "yolo"]
 Matting = Literal["closed-form", "knn"]
-PresetName = Literal["default", "paper", "official", "salod", "basnet", "cpd", "itsd", "minet"]
+PresetName = Literal["default", "paper", "official", "salod", "basnet", "cpd", "itsd", "minet", "picanet"]
 
 
 class ConfigError(InputError):
@@ -272,7 +272,8 @@ class TrainConfig:
     detector: DetectorName = "a2s"
     """Network of stage 2: a2s, the detector of the paper; or one of those that it is compared with, of the published
     size with --stage2.encoder resnet50 (resnet34 for basnet): basnet (Qin et al., CVPR 2019), cpd (Wu et al., CVPR
-    2019), itsd (Zhou et al., CVPR 2020), minet (Pang et al., CVPR 2020)."""
+    2019), itsd (Zhou et al., CVPR 2020), minet (Pang et al., CVPR 2020), picanet (Liu et al., CVPR 2018; computes on
+    squares of 224 pixels alone)."""
     masks: str | None = None
     """Folder with a mask of each photo, paired by name: the detector is trained on masks, with supervision, in place
     of labels that stage 1 would make, and all that comes of it says so. None: no mask is ever opened."""

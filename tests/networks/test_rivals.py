@@ -135,7 +135,14 @@ def test_checkpoints_with_other_tensors_are_refused(
 
 @pytest.mark.parametrize("name", OFFICIAL_RIVALS)
 def test_a_published_network_is_told_by_one_tensor(rivals: Path, name: str) -> None:
-    files = {"basnet": "basnet", "cpd": "cpd_res50", "itsd": "itsd_res50", "minet": "minet_res50"}
+    files = {
+        "basnet": "basnet",
+        "cpd": "cpd_res50",
+        "itsd": "itsd_res50",
+        "minet": "minet_res50",
+        "picanet": "picanet_r_transcribed",
+        "picanet with VGG-16": "picanet_vgg_transcribed",
+    }
     names = {
         other: json.loads((rivals / f"{file}_state_dict.json").read_text()) for other, file in files.items()
     }

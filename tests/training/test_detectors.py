@@ -37,6 +37,11 @@ def config_of(detector: DetectorName, **stage2: Any) -> TrainConfig:
     return replace(config, detector=detector)
 
 
+def side_of(detector: DetectorName) -> int:
+    """Side of the squares that it is given when it predicts."""
+    return (None if detector == OURS else RIVALS[detector].side) or SIZE
+
+
 @pytest.fixture(scope="module", params=DETECTORS)
 def detector(request: pytest.FixtureRequest) -> DetectorName:
     name: DetectorName = request.param
@@ -79,9 +84,9 @@ def test_training_lowers_the_loss_and_rectifies_labels(run: Path) -> None:
     assert own[-1]["label_change"] > 0
 
 
-def test_it_finds_something_in_photos_of_any_size(run: Path) -> None:
+def test_it_finds_something_in_photos_of_any_size(run: Path, detector: DetectorName) -> None:
     found = Detector.load(run, device="cpu")
-    assert found.size == SIZE
+    assert found.size == side_of(detector)
     prob = found(np.random.default_rng(0).integers(0, 256, (51, 97, 3), dtype=np.uint8))
     assert (prob.shape, prob.dtype) == ((51, 97), np.float32)
     assert 0 <= prob.min() <= prob.max() <= 1
@@ -118,10 +123,12 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_it_is_exported_with_the_same_maps(run: Path, tmp_path: Path) -> None:
+def test_it_is_exported_with_the_same_maps(run: Path, detector: DetectorName, tmp_path: Path) -> None:
     done = export(run, tmp_path / "m.onnx")
     assert done.largest_difference < 1e-3
-    squares = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+    squares = np.random.default_rng(0).integers(
+        0, 256, (2, side_of(detector), side_of(detector), 3), dtype=np.uint8
+    )
     theirs, ours = Detector.load(tmp_path / "m.onnx"), Detector.load(run, device="cpu")
     np.testing.assert_allclose(theirs.network(squares), ours.network(squares), atol=1e-3)
 
@@ -129,7 +136,7 @@ def test_it_is_exported_with_the_same_maps(run: Path, tmp_path: Path) -> None:
 def test_a_free_size_is_exported_where_the_operators_allow(
     run: Path, detector: DetectorName, tmp_path: Path
 ) -> None:
-    if detector in ("itsd", "minet"):
+    if detector in ("itsd", "minet", "picanet"):
         with pytest.raises(ExportError, match=rf"{detector} has operators .* leave out --size dynamic"):
             export(run, tmp_path / "m.onnx", size="dynamic")
         assert not (tmp_path / "m.onnx").exists()
@@ -164,6 +171,16 @@ def test_all_parameters_learn_and_the_copy_of_an_encoder_at_its_rate(detector: D
     encoder = {id(parameter) for parameter in groups[0]["params"]}
     assert {id(parameter) for parameter in network.encoder.parameters()} <= encoder
     assert (len(encoder) > len(list(network.encoder.parameters()))) == (detector == "cpd")
+
+
+def test_what_computes_at_one_size_alone_says_so(
+    scenes: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(config_of("picanet", epochs=1), given_labels=str(trained / "labels"))
+    train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    assert (
+        f"picanet computes on squares of 224 pixels alone, to which it resizes those of {SIZE}" in caplog.text
+    )
 
 
 # --- their recipes -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Checkpoints of the published code of rivals (see `minet`, `cpd`, `basnet`, `itsd`), by their own tensor names.
+"""Checkpoints of the published code of rivals (see `minet`, `cpd`, ...), by their own tensor names.
 
 Rules turn these names into ours. Every tensor has to follow one of them: a checkpoint with other tensors is refused.
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from act2sal.errors import CheckpointError
@@ -16,6 +17,7 @@ from act2sal.networks.cpd import CPD
 from act2sal.networks.encoders import UNKNOWN, encoder_from_metadata
 from act2sal.networks.itsd import CONVOLUTIONS, ITSD
 from act2sal.networks.minet import MINet
+from act2sal.networks.picanet import PiCANet
 from act2sal.networks.rival import Rival
 
 Rules = tuple[tuple[str, str], ...]
@@ -196,6 +198,55 @@ ITSD_RULES: Rules = (
     (r"decoder\.final\.conv\.(.*)", r"joining.join.\1"),
 )
 
+PICANET_ENCODER = {
+    "encoder.name": "resnet50",
+    "encoder.mean": "0.48107843137254897,0.4575254901960784,0.40787450980392155",
+    "encoder.std": "0.00392156862745098,0.00392156862745098,0.00392156862745098",
+    "encoder.supervision": UNKNOWN,
+}
+"""Photos of 0 to 255 less a mean, as Caffe has them."""
+PICANET_VGG_ENCODER = {**PICANET_ENCODER, "encoder.name": "vgg16", "encoder.output_stride": "16"}
+PICANET_MARK = "level4.att.renet.vertical.weight_x_fwd"
+PICANET_VGG_MARK = "level7.att.renet.vertical.weight_x_fwd"
+
+
+def _picanet_rules(levels: Sequence[int]) -> Rules:
+    """Rules of the decoder; `levels` are the numbers of the published levels, finest first."""
+    rules: list[tuple[str, str]] = []
+    for ours, theirs in enumerate(levels):
+        level = rf"level{theirs}\."
+        rules += [
+            (rf"{level}enc_bn\.(.*)", rf"encoder.body.norms.{ours}.0.\1"),
+            (rf"{level}start\.(.*)", rf"levels.{ours}.start.0.\1"),
+            (rf"{level}att\.renet\.(.*)", rf"levels.{ours}.attention.\1"),
+            (rf"{level}att\.conv\.(.*)", rf"levels.{ours}.attention.look.0.\1"),
+            (rf"{level}att\.att\.(.*)", rf"levels.{ours}.attention.weigh.0.\1"),
+            (rf"{level}att\.att_bn\.(.*)", rf"levels.{ours}.attention.weigh.1.\1"),
+            (rf"{level}last\.(.*)", rf"levels.{ours}.last.0.\1"),
+            (rf"{level}last_bn\.(.*)", rf"levels.{ours}.last.1.\1"),
+            (rf"{level}pred\.(.*)", rf"levels.{ours}.classifier.\1"),
+            (rf"{level}up\.(.*)", rf"levels.{ours}.enlarge.\1"),
+        ]
+    return tuple(rules)
+
+
+PICANET_RULES: Rules = (
+    (r"conv1\.(.*)", r"encoder.body.stem.0.\1"),
+    (r"bn1\.(.*)", r"encoder.body.stem.1.\1"),
+    *((rf"layer{i + 1}\.(.*)", rf"encoder.body.layers.{i}.\1") for i in range(4)),
+    *_picanet_rules((1, 2, 3, 4, 5)),
+)
+PICANET_VGG_RULES: Rules = (
+    *(
+        (rf"conv{stage + 1}_{i + 1}\.(.*)", rf"encoder.body.stages.{stage}.{i}.\1")
+        for stage, count in enumerate((2, 2, 3, 3, 3))
+        for i in range(count)
+    ),
+    (r"fc6\.(.*)", r"encoder.body.added.0.\1"),
+    (r"fc7\.(.*)", r"encoder.body.added.3.\1"),
+    *_picanet_rules((1, 2, 3, 4, 5, 7)),
+)
+
 
 def minet_from_official(tensors: Mapping[str, Tensor]) -> MINet:
     """Build MINet with ResNet-50 out of a published state dict, in eval mode.
@@ -236,6 +287,50 @@ def itsd_from_official(tensors: Mapping[str, Tensor]) -> ITSD:
     return _filled(network, renamed(tensors, ITSD_RULES, unused=ITSD_UNUSED))
 
 
+def picanet_from_official(tensors: Mapping[str, Tensor]) -> PiCANet:
+    """Build PiCANet with ResNet-50 out of its blobs, in eval mode.
+
+    The published weights are blobs of Caffe, which reads photos as BGR. Their names as tensors are those of
+    `PICANET_RULES`; the gates of a recurrent layer are input, forget, candidate, output, as PyTorch has them.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape.
+    """
+    network = PiCANet(encoder_from_metadata(PICANET_ENCODER))
+    return _filled(network, renamed(_picanet_tensors(tensors, "conv1.weight"), PICANET_RULES))
+
+
+def picanet_vgg_from_official(tensors: Mapping[str, Tensor]) -> PiCANet:
+    """Build PiCANet with VGG-16 out of its blobs, as `picanet_from_official`.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape.
+    """
+    network = PiCANet(encoder_from_metadata(PICANET_VGG_ENCODER))
+    return _filled(network, renamed(_picanet_tensors(tensors, "conv1_1.weight"), PICANET_VGG_RULES))
+
+
+def _picanet_tensors(tensors: Mapping[str, Tensor], first: str) -> dict[str, Tensor]:
+    """Append the biases of recurrent layers to the weights of their input, and turn BGR into RGB.
+
+    Args:
+        tensors: see `picanet_from_official`.
+        first: name of the weights that read the photo.
+    """
+    state = {}
+    for name, tensor in tensors.items():
+        stem, _, kind = name.rpartition(".")
+        direction = "_reverse" if kind.endswith("_bwd") else ""
+        if kind.startswith("weight_x_"):
+            bias = tensors.get(f"{stem}.bias_{kind[-3:]}", tensor.new_zeros(len(tensor)))
+            state[f"{stem}.weight_ih_l0{direction}"] = torch.cat([tensor, bias[:, None]], dim=1)
+        elif kind.startswith("weight_h_"):
+            state[f"{stem}.weight_hh_l0{direction}"] = tensor
+        elif kind not in ("bias_fwd", "bias_bwd"):
+            state[name] = tensor.flip(1) if name == first else tensor
+    return state
+
+
 @dataclass(frozen=True)
 class OfficialRival:
     """A published network.
@@ -256,6 +351,8 @@ OFFICIAL_RIVALS: dict[str, OfficialRival] = {
     "cpd": OfficialRival(CPD_MARK, cpd_from_official, 352),
     "itsd": OfficialRival(ITSD_MARK, itsd_from_official, 288),
     "minet": OfficialRival(MINET_MARK, minet_from_official, 320),
+    "picanet with VGG-16": OfficialRival(PICANET_VGG_MARK, picanet_vgg_from_official, 224),
+    "picanet": OfficialRival(PICANET_MARK, picanet_from_official, 224),
 }
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,11 @@ class Rival(nn.Module, ABC):
         encoder: five levels, trained with the rest.
 
     Attributes:
+        side: of the only squares, in pixels, that the network computes on, whatever it is shown; None: of any size.
         presence: says whether there is an object; None: nothing does.
     """
+
+    side: ClassVar[int | None] = None
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

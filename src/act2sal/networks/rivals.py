@@ -5,10 +5,17 @@ from act2sal.networks.basnet import BASNet
 from act2sal.networks.cpd import CPD
 from act2sal.networks.itsd import ITSD
 from act2sal.networks.minet import MINet
+from act2sal.networks.picanet import PiCANet
 from act2sal.networks.rival import Rival
 
 OURS = "a2s"
-RIVALS: dict[str, type[Rival]] = {"basnet": BASNet, "cpd": CPD, "itsd": ITSD, "minet": MINet}
+RIVALS: dict[str, type[Rival]] = {
+    "basnet": BASNet,
+    "cpd": CPD,
+    "itsd": ITSD,
+    "minet": MINet,
+    "picanet": PiCANet,
+}
 """A further one needs its file, its name here and among `config.DetectorName`."""
 
 SaliencyNetwork = DetectorNetwork | Rival

@@ -1,5 +1,6 @@
 """The detector of a generation: fitted on its labels by stage 2, then saved."""
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 from typing import cast
@@ -14,7 +15,8 @@ from act2sal.data.origin import MASKS
 from act2sal.data.photo_bank import PhotoBank
 from act2sal.networks.checkpoint import load_stage1, read_metadata, save_detector
 from act2sal.networks.encoders import UNKNOWN, Encoder
-from act2sal.networks.rivals import SaliencyNetwork
+from act2sal.networks.rival import Rival
+from act2sal.networks.rivals import SaliencyNetwork, name_of
 from act2sal.predict.detector import Detector
 from act2sal.predict.torch_network import TorchNetwork
 from act2sal.runs.samples import Samples
@@ -28,6 +30,8 @@ from act2sal.training.generation import Generation
 from act2sal.training.photos import decode, read_label, refuse_changed
 from act2sal.training.presence import fit_presence
 from act2sal.training.stage2.fit import Stage2
+
+logger = logging.getLogger("act2sal")
 
 
 def write_generation_detector(generation: Generation, samples: Samples) -> None:
@@ -46,13 +50,26 @@ def write_generation_detector(generation: Generation, samples: Samples) -> None:
         labels = _read_labels(generation, bank)
         LabelBank.create(label_folder, labels, count=len(bank), size=bank.size)
     detector = initial_detector(config, generation.teacher)
+    _tell_side(detector, config.stage2.view or bank.size)
     photos = TimedPhotos(bank, trainer.stopwatch)
     stage = Stage2(photos, label_folder, config.stage2, config.labels, trainer)
     stage.fit(detector, state, on_epoch=lambda labels: samples.rectified(labels.epoch, labels))
     fabric = lone_fabric(config)
     detector.presence = fit_presence(detector, bank, seed=config.seed, fabric=fabric, quiet=trainer.quiet)
     if parallel.leads():
-        _save(generation, detector, bank.size, fabric, samples)
+        size = (detector.side if isinstance(detector, Rival) else None) or bank.size
+        _save(generation, detector, size, fabric, samples)
+
+
+def _tell_side(detector: SaliencyNetwork, shown: int) -> None:
+    """Warn if the detector computes at another size than it is shown."""
+    if isinstance(detector, Rival) and detector.side not in (None, shown) and parallel.leads():
+        logger.warning(
+            "%s computes on squares of %d pixels alone, to which it resizes those of %d pixels",
+            name_of(detector),
+            detector.side,
+            shown,
+        )
 
 
 def _bank_of_stage2(generation: Generation) -> PhotoBank:
