@@ -214,6 +214,18 @@ def test_classical(run: Any, data: Path) -> None:
     assert {row["images"] for row in figures["results"].values()} == {COUNT}
 
 
+def test_detectors(run: Any, data: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    words = ["--encoder", ENCODER, "--weights", "random", "--runs", tmp_path / "runs", "--sheet", sheet]
+    sizes = ["--count", 4, "--size", 64, "--epochs", 1, "--test-limit", 2]
+    labels = ["--label-options", "--size 64 --stage1.epochs 1 --stage1.rounds 0"]
+    figures = run("recipes/detectors.py", data, *words, *sizes, *labels, "--detectors", "ours", "minet")
+    assert figures["detectors"]["minet, with OLR"]["less ours, with OLR"].keys() == {*SETS[1:]}
+    assert "less ours, with OLR" not in figures["detectors"]["ours, with OLR"]
+    assert figures["detectors"]["minet, without OLR"]["ecssd_dev"]["images"] == 2
+    assert sheet.is_file()
+
+
 def test_confidence(run: Any, data: Path) -> None:
     figures = run("recipes/confidence.py", data, "--count", 6)
     assert set(figures["checks"]) == set(SETS[1:])
