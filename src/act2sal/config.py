@@ -28,7 +28,10 @@ Format = Literal["png", "jpg", "webp", "tiff", "gif"]
 Refine = Literal["none", "crf"]
 Annotations = Literal["coco", "yolo"]
 Matting = Literal["closed-form", "knn"]
-PresetName = Literal["default", "paper", "official", "salod", "basnet", "cpd", "itsd", "minet", "picanet"]
+MethodName = Literal["a2s", "sbf", "mnl", "usps"]
+PresetName = Literal[
+    "default", "paper", "official", "salod", "basnet", "cpd", "itsd", "minet", "picanet", "sbf", "mnl", "usps"
+]
 
 
 class ConfigError(InputError):
@@ -233,6 +236,32 @@ class Stage2Config:
 
 
 @dataclass(frozen=True)
+class RivalConfig:
+    """The learned rivals (--method sbf, mnl or usps); their detectors are fitted by the options of stage 2."""
+
+    maps: str | None = None
+    """Folder that keeps the hand-crafted maps, METHOD/a/b.png for a/b.jpg; those of an earlier training on the same
+    photos are found there. None: RUN/maps."""
+    rounds: int | None = None
+    """Rounds of SBF and MNL, iterations of USPS for each method; None: as published, 5, 2 and 3."""
+    epochs: int = 4
+    """Passes over the photos of each fit but the last one. Published: 20 (MNL), 25 (USPS)."""
+    last_epochs: int = 8
+    """Passes of the last fit, whose network is the detector. Published: 20 (MNL), 200 (USPS)."""
+    published_rates: bool = False
+    """Fit the first networks of USPS at 1, 2 and 5 hundredths of the rate, as published; there they began with
+    weights that had seen masks."""
+
+    def rounds_of(self, method: MethodName) -> int:
+        """Rounds of a method."""
+        return self.rounds or PUBLISHED_ROUNDS[method]
+
+
+PUBLISHED_ROUNDS: dict[MethodName, int] = {"sbf": 5, "mnl": 2, "usps": 3}
+"""Rounds of each rival, or iterations, as published."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything `act2sal train` can be told.
 
@@ -274,6 +303,10 @@ class TrainConfig:
     size with --stage2.encoder resnet50 (resnet34 for basnet): basnet (Qin et al., CVPR 2019), cpd (Wu et al., CVPR
     2019), itsd (Zhou et al., CVPR 2020), minet (Pang et al., CVPR 2020), picanet (Liu et al., CVPR 2018; computes on
     squares of 224 pixels alone)."""
+    method: MethodName = "a2s"
+    """How a detector is learnt without masks: a2s, the paper's; or by a rival that learns from hand-crafted maps,
+    with the same detector: sbf (Zhang, Han and Zhang, ICCV 2017), mnl (Zhang et al., CVPR 2018), usps (Nguyen et al.,
+    NeurIPS 2019)."""
     masks: str | None = None
     """Folder with a mask of each photo, paired by name: the detector is trained on masks, with supervision, in place
     of labels that stage 1 would make, and all that comes of it says so. None: no mask is ever opened."""
@@ -295,6 +328,8 @@ class TrainConfig:
     """Pseudo labels."""
     stage2: Stage2Config = field(default_factory=Stage2Config)
     """Stage 2: self-rectification learning."""
+    rival: RivalConfig = field(default_factory=RivalConfig)
+    """Learned rivals (--method other than a2s)."""
 
     def __post_init__(self) -> None:
         message = broken_limit(dataclasses.asdict(self))

@@ -72,6 +72,9 @@ LIMITS: dict[str, Limit] = {
     "labels.bilateral_srgb": _POSITIVE,
     "labels.bilateral_compat": _at_least(0),
     "labels.median": Limit(lambda side: side >= 1 and side % 2 == 1, "odd and at least 1"),
+    "rival.rounds": _at_least(1),
+    "rival.epochs": _at_least(1),
+    "rival.last_epochs": _at_least(1),
     "stage2.encoder_lr_factor": _at_least(0),
     "stage2.channels": Limit(lambda width: width >= 2 and width % 2 == 0, "even and at least 2"),
     "stage2.loss_bce": _at_least(0),
@@ -103,6 +106,7 @@ MOST: dict[str, float] = {
     "batch_size": 4096,
     "epochs": 10**6,
     "round_epochs": 10**6,
+    "last_epochs": 10**6,
     "rounds": 1000,
     "generations": 1000,
     "iterations": 10**4,
@@ -144,6 +148,13 @@ def broken_number(options: Any) -> str | None:
     return None
 
 
+def _beside_rival(options: Mapping[str, Any]) -> str | None:
+    """An option that a learned rival cannot do with; None where there is none."""
+    given = [name for name in ("masks", "given_labels", "teacher") if options[name] is not None]
+    many = [name for name in ("generations", "devices", "num_nodes") if options[name] > 1]
+    return next(iter([*given, *many]), None)
+
+
 def _too_large(options: Mapping[str, Any], section: str = "") -> str | None:
     """The first number above what can be taken; infinity is."""
     for name, value in options.items():
@@ -177,6 +188,8 @@ def broken_limit(options: Mapping[str, Any]) -> str | None:
         return too_large
     if options["masks"] is not None and options["generations"] > 1:
         return "masks are for one generation: a second one would learn from the first detector, and not from masks"
+    if options["method"] != "a2s" and (other := _beside_rival(options)) is not None:
+        return f"method {options['method']} makes its own labels, in one process; leave out {other}"
     if options["generations"] > 1 and options["stage1"]["rounds"] == 0:
         return (
             "generations above 1 need stage1.rounds of 1 or more, in which stage 1 learns from the detector"

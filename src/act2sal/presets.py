@@ -2,7 +2,15 @@
 
 from dataclasses import replace
 
-from act2sal.config import DetectorName, LabelConfig, PresetName, Stage1Config, Stage2Config, TrainConfig
+from act2sal.config import (
+    DetectorName,
+    LabelConfig,
+    PresetName,
+    RivalConfig,
+    Stage1Config,
+    Stage2Config,
+    TrainConfig,
+)
 
 PRESETS: dict[PresetName, TrainConfig] = {
     "default": TrainConfig(),
@@ -145,6 +153,29 @@ PRESETS: dict[PresetName, TrainConfig] = {
             weight_decay=5e-4,
             own_loss=True,
             jitter=0.1,
+        ),
+    ),
+    "sbf": TrainConfig(
+        method="sbf",
+        rival=RivalConfig(epochs=20, last_epochs=20),
+        stage2=Stage2Config(size=224, batch_size=12, optimizer="sgd", milestones=(10, 15), weight_decay=5e-4),
+    ),
+    "mnl": TrainConfig(
+        method="mnl",
+        rival=RivalConfig(epochs=20, last_epochs=20),
+        stage2=Stage2Config(size=256, lr=3e-4, encoder_lr_factor=1.0, weight_decay=0.0, schedule="cycle"),
+    ),
+    "usps": TrainConfig(
+        method="usps",
+        rival=RivalConfig(epochs=25, last_epochs=200, published_rates=True),
+        stage2=Stage2Config(
+            size=432,
+            batch_size=10,
+            schedule="poly",
+            lr=1e-4,
+            encoder_lr_factor=1.0,
+            weight_decay=0.0,
+            flip=False,
         ),
     ),
     "picanet": TrainConfig(

@@ -8,7 +8,7 @@ import pytest
 
 from act2sal.cli import main
 from act2sal.cli.contradictions import CONTRADICTIONS, given_names
-from act2sal.config import LabelConfig, Stage1Config, Stage2Config
+from act2sal.config import LabelConfig, RivalConfig, Stage1Config, Stage2Config
 from act2sal.data.images import write_gray_png
 
 VALUES = {
@@ -50,10 +50,13 @@ VALUES = {
     "exclude": "none",
     "drop-pixels": "0.2",
     "round-trim": "0.2",
+    "average": "0.9",
+    "trim": "0.2",
+    "view-sides": "64 96",
 }
 """A value of each option that needs a particular one, by the last part of its name."""
 
-SECTIONS = {"stage1": Stage1Config, "labels": LabelConfig, "stage2": Stage2Config}
+SECTIONS = {"stage1": Stage1Config, "labels": LabelConfig, "stage2": Stage2Config, "rival": RivalConfig}
 
 FLAGS = {"public", "watch", "overwrite", "skip-existing", "resume"}
 
@@ -74,6 +77,9 @@ SITUATIONS: dict[str, dict[str, str]] = {
         "--stage2.own-loss": "--detector cpd --stage2.own-loss",
         "--detector other": "--detector cpd",
         "--masks": "--masks d",
+        "--method a2s": "",
+        "--method other": "--method mnl",
+        "--method other than usps": "--method sbf",
         "--stage2.view-sides": "--stage2.view-sides 64 96",
     },
     "label": {"--run": "--run r", "--stage1.scale-consistency 0": ""},

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from act2sal.config import LabelConfig, Stage1Config, TrainConfig
+from act2sal.config import LabelConfig, RivalConfig, Stage1Config, TrainConfig
 from act2sal.errors import InputError
 from act2sal.predict.plan import is_one_file, is_one_video
 
@@ -115,6 +115,32 @@ _OURS = ("stage2.channels", "stage2.finest-stride", "stage2.attention")
 _NETWORK = ("detector", "stage2.encoder", "stage2.encoder-weights", *_OURS)
 """Of stage 2, what only a fresh detector reads."""
 
+_OF_STAGE2_ALONE = tuple(
+    f"stage2.{name}"
+    for name in (
+        "compile",
+        "loss-bce",
+        "loss-ssim",
+        "loss-iou",
+        "own-loss",
+        "binarise",
+        "rectifier",
+        "rectify-lambda",
+        "rectify-warmup",
+        "hma-momentum",
+        "flip-once",
+        "crop",
+        "view",
+        "view-sides",
+        "trim",
+        "scale-consistency",
+        "second-sizes",
+        "average",
+        "jitter",
+    )
+)
+"""Of stage 2, what the fits of learned rivals do not read."""
+
 _CRF = tuple(name for name in _LABELS if name.startswith(("labels.gaussian", "labels.bilateral")))
 _OWN_LABELS = tuple(name for name in _LABELS if name not in (*_CRF, "labels.iterations"))
 """Of the labels, what only their making reads, and not HMA."""
@@ -185,6 +211,23 @@ TRAIN = (
         ("encoder", "encoder-weights"),
         "--teacher and --given-labels",
         _train(lambda c: _given_alone(c) and c.teacher is not None),
+    ),
+    Contradiction(
+        (*_STAGE1, *_LABELS, "cache-size"),
+        "--method other than a2s, which has no stage 1",
+        _train(lambda c: c.method != "a2s"),
+        refused=False,
+    ),
+    Contradiction(
+        _OF_STAGE2_ALONE,
+        "--method other than a2s, which has a loss of its own",
+        _train(lambda c: c.method != "a2s"),
+    ),
+    Contradiction(_section("rival", RivalConfig), "--method a2s", _train(lambda c: c.method == "a2s")),
+    Contradiction(
+        ("rival.published-rates",),
+        "--method other than usps",
+        _train(lambda c: c.method not in ("a2s", "usps")),
     ),
     Contradiction(("given-labels",), "--masks", _train(lambda c: c.masks is not None)),
     Contradiction((*_STAGE1, "cache-size"), "--masks", _train(lambda c: c.masks is not None), refused=False),

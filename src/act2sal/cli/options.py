@@ -46,8 +46,8 @@ class TrainOptions:
     """Everything below can also stand in the --config file."""
     preset: PresetName = "default"
     """default: ours, with passes for some hundred photos; paper: the text of the paper; official: its code; salod:
-    one recipe for all detectors that are compared; basnet, cpd, itsd, minet, picanet: what their authors
-    did."""
+    one recipe for all detectors that are compared; basnet, cpd, itsd, minet, picanet, sbf, mnl, usps: what their
+    authors did."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE.toml")] = None
     """TOML file whose values replace those of the preset; options on the command line replace both."""
     resume: bool = False

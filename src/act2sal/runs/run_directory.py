@@ -22,6 +22,7 @@ CONTENTS = (
     "tensorboard",
     "stage1.safetensors",
     "labels",
+    "maps",
     "detector.safetensors",
     "report.html",
     "profile.json",

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import matplotlib
 import numpy as np
@@ -32,7 +33,8 @@ class Sample:
 
     Attributes:
         name: path of the photo below its folder of photos.
-        rectified: the label after each epoch of stage 2, by epoch in ascending order; other attributes are pictures.
+        rectified: the label after each epoch of stage 2, by epoch in ascending order.
+        rounds: the label after each round of a rival, likewise; other attributes are pictures.
     """
 
     name: str
@@ -42,6 +44,13 @@ class Sample:
     label: Path | None = None
     prediction: Path | None = None
     rectified: dict[int, Path] = field(default_factory=dict)
+    rounds: dict[int, Path] = field(default_factory=dict)
+
+
+class Labels(Protocol):
+    """Labels of photos by their indices."""
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
 
 
 class Samples:
@@ -92,6 +101,12 @@ class Samples:
         for index, folder in self._folders.items():
             label = bank.read([index])[0, 0].numpy()
             _write_picture(folder / f"rectified_{epoch:02d}.png", _shrunk(label, self._size(index)))
+
+    def round_labels(self, number: int, labels: Labels) -> None:
+        """Write the labels after a round of a rival, counted from 1; `labels[index]` is (S, S) uint8."""
+        for index, folder in self._folders.items():
+            picture = _shrunk(np.asarray(labels[index]), self._size(index))
+            _write_picture(folder / f"round_{number:02d}.png", picture)
 
     def predictions(self, predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> None:
         """Write the saliency maps of a detector.
@@ -156,7 +171,11 @@ def _sample(folder: Path) -> Sample:
         return folder / name if (folder / name).is_file() else None
 
     name = present("name.txt")
-    rectified = {int(path.stem.removeprefix("rectified_")): path for path in folder.glob("rectified_*.png")}
+
+    def numbered(name: str) -> dict[int, Path]:
+        found = {int(path.stem.removeprefix(name)): path for path in folder.glob(f"{name}*.png")}
+        return dict(sorted(found.items()))
+
     return Sample(
         name=name.read_text(encoding="utf-8") if name else folder.name,
         photo=present("photo.jpg"),
@@ -164,5 +183,6 @@ def _sample(folder: Path) -> Sample:
         cue=present("cue.png"),
         label=present("label.png"),
         prediction=present("prediction.png"),
-        rectified=dict(sorted(rectified.items())),
+        rectified=numbered("rectified_"),
+        rounds=numbered("round_"),
     )

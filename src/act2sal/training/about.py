@@ -31,6 +31,7 @@ def about(config: TrainConfig, photos: int) -> dict[str, str]:
         masks=None if config.masks is None else Path(config.masks).name,
         given_labels=None if config.given_labels is None else Path(config.given_labels).name,
         teacher=None if config.teacher is None else Path(config.teacher).name,
+        rival=replace(config.rival, maps=None if config.rival.maps is None else Path(config.rival.maps).name),
         stage1=_without_folder(config.stage1),
         stage2=_without_folder(config.stage2),
     )

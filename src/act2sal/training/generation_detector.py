@@ -43,7 +43,7 @@ def write_generation_detector(generation: Generation, samples: Samples) -> None:
         OSError: the disk is full.
     """
     config, trainer = generation.config, generation.trainer
-    bank = _bank_of_stage2(generation)
+    bank = bank_of_stage2(generation)
     label_folder = parallel.own_folder(generation.folder.checkpoints / "labels")
     state = TrainingState(generation.folder.checkpoints / "stage2.pt", partial(LabelBank.check, label_folder))
     if not state.usable():
@@ -54,6 +54,21 @@ def write_generation_detector(generation: Generation, samples: Samples) -> None:
     photos = TimedPhotos(bank, trainer.stopwatch)
     stage = Stage2(photos, label_folder, config.stage2, config.labels, trainer)
     stage.fit(detector, state, on_epoch=lambda labels: samples.rectified(labels.epoch, labels))
+    finish_detector(generation, detector, bank, samples)
+
+
+def finish_detector(
+    generation: Generation, detector: SaliencyNetwork, bank: PhotoBank, samples: Samples
+) -> None:
+    """Fit what says whether there is an object, and write detector.safetensors and the predictions of the samples.
+
+    Args:
+        generation: options, folders, log.
+        detector: fitted; gets its `presence`.
+        bank: the photos of this process, at the size of stage 2.
+        samples: pictures for the report.
+    """
+    config, trainer = generation.config, generation.trainer
     fabric = lone_fabric(config)
     detector.presence = fit_presence(detector, bank, seed=config.seed, fabric=fabric, quiet=trainer.quiet)
     if parallel.leads():
@@ -72,7 +87,7 @@ def _tell_side(detector: SaliencyNetwork, shown: int) -> None:
         )
 
 
-def _bank_of_stage2(generation: Generation) -> PhotoBank:
+def bank_of_stage2(generation: Generation) -> PhotoBank:
     """The photos of this process at the size of stage 2, decoded anew if that of stage 1 differs."""
     config, own = generation.config, generation.own_bank
     size = config.stage2.size or config.size
@@ -102,7 +117,7 @@ def _save(
     trained = Detector(TorchNetwork(detector, size=size, fabric=fabric))
     samples.predictions(lambda squares: np.stack(trained.batch(list(squares))))
     supervision = {
-        "stage 1 supervision": _label_supervision(generation),
+        "stage 1 supervision": _label_supervision(generation, detector),
         "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
     }
     metadata = about(generation.config, len(generation.bank)) | {"size": str(size)} | supervision
@@ -111,11 +126,13 @@ def _save(
     save_detector(generation.folder.detector, detector, half=True, metadata=metadata)
 
 
-def _label_supervision(generation: Generation) -> str:
-    """What the labels go back to: masks, or what the encoder of stage 1 was trained with.
+def _label_supervision(generation: Generation, detector: SaliencyNetwork) -> str:
+    """What the labels go back to: masks, or what the encoder that made them was trained with.
 
-    Unknown if given labels have no stage 1 beside them.
+    Unknown if given labels have no stage 1 beside them. A rival makes labels with the encoder of its detector.
     """
+    if generation.config.method != "a2s":
+        return cast(Encoder, detector.encoder).supervision
     teacher = {} if generation.teacher is None else read_metadata(generation.teacher)
     if generation.config.masks is not None or teacher.get("stage 1 supervision") == MASKS:
         return MASKS

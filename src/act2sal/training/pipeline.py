@@ -34,12 +34,8 @@ from act2sal.training.generation_detector import write_generation_detector
 from act2sal.training.generation_labels import write_generation_labels
 from act2sal.training.given_labels import refuse_missing_labels
 from act2sal.training.given_masks import refuse_unusable_masks
-from act2sal.training.photos import (
-    PhotosUsed,
-    decode,
-    photos_of,
-    workers_of,
-)
+from act2sal.training.photos import PhotosUsed, decode, photos_of, workers_of
+from act2sal.training.rivals.write_rival import write_rival
 
 COMPILERS = ("g++", "clang++", "c++", "cl")
 """C++ compilers, one of which torch.compile needs; the environment variable CXX can name another one."""
@@ -155,6 +151,9 @@ def _train_generation(generation: Generation) -> None:
     folder = generation.folder.samples
     samples = Samples(folder, own) if parallel.leads() else Samples(folder, own, 0)
     samples.photos()
+    if generation.config.method != "a2s":
+        write_rival(generation, samples)
+        return
     write_generation_labels(generation, samples)
     write_generation_detector(generation, samples)
     parallel.barrier()
@@ -236,7 +235,11 @@ def _refuse_misfits(found: Sequence[Photo], config: TrainConfig) -> None:
         refuse_unusable_masks(found, Path(config.masks))
     if config.given_labels is not None:
         refuse_missing_labels(found, Path(config.given_labels))
-    if config.masks is None and (config.given_labels is None or config.generations > 1):
+    if (
+        config.method == "a2s"
+        and config.masks is None
+        and (config.given_labels is None or config.generations > 1)
+    ):
         initial_encoder(config.stage1, config)
     if config.teacher is None:
         initial_detector(config)

@@ -50,6 +50,7 @@ def write_report(
         options=to_toml(config),
         masks=config.masks,
         detector=config.detector,
+        method=config.method,
         given_labels=config.given_labels,
         teacher=config.teacher,
     )

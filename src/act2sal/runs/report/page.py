@@ -24,6 +24,7 @@ _METHOD = (
     "Activation to Saliency: stage 1 reads cues off a pretrained encoder, stage 2 trains a detector on them and "
     "repairs the labels while it learns."
 )
+_RIVAL = "A detector learnt from hand-crafted maps by {method}, a rival of Activation to Saliency."
 _SUPERVISED = "Stage 2 of Activation to Saliency alone, on masks in place of labels."
 
 
@@ -33,7 +34,7 @@ class Facts:
 
     failures: one line per photo that could not be read; encoders, supervision: by encoder; rows: of the log;
     scores: by name, then metric; options: the run's config as TOML; masks: their folder, if it was trained on them;
-    detector: the network of stage 2; given_labels: their folder, if they were;
+    detector: the network of stage 2; method: how it was learnt; given_labels: their folder, if they were;
     teacher: name of the detector that labels and weights go back to, if one was given.
     """
 
@@ -48,6 +49,7 @@ class Facts:
     options: str
     masks: str | None = None
     detector: str = "a2s"
+    method: str = "a2s"
     given_labels: str | None = None
     teacher: str | None = None
 
@@ -103,10 +105,17 @@ def _summary(facts: Facts) -> str:
     tiles = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>\n" for key, value in entries)
     return (
         "<header>\n<h1>Salient-object detector</h1>\n"
-        f'<p class="soft">{_METHOD if facts.masks is None else _SUPERVISED}</p>\n'
+        f'<p class="soft">{_method_note(facts)}</p>\n'
         f"<p{soft}>{escape(_labels_note(facts))}</p>\n"
         f'<dl class="facts">\n{tiles}</dl>\n{_supervision_notes(facts.supervision)}</header>\n'
     )
+
+
+def _method_note(facts: Facts) -> str:
+    """What was trained, in a sentence."""
+    if facts.masks is not None:
+        return _SUPERVISED
+    return _METHOD if facts.method == "a2s" else _RIVAL.format(method=facts.method.upper())
 
 
 def _labels_note(facts: Facts) -> str:
@@ -118,6 +127,8 @@ def _labels_note(facts: Facts) -> str:
         return f"Its labels were given in {given}: this run does not know whether they were made with masks."
     if teacher is not None:
         return f"Its labels go back to the teacher {teacher}: whether that was trained with masks, its own run says."
+    if facts.method != "a2s":
+        return "Its labels go back to hand-crafted maps of the photos alone: no mask was opened."
     return "Its labels were made by stage 1, from the photos alone: no mask was opened."
 
 
@@ -156,24 +167,46 @@ def _samples(samples: Sequence[Sample], changed: set[int]) -> str:
     epochs = shown_epochs(sorted({epoch for sample in samples for epoch in sample.rectified}), changed)
     titles = ["Photo", "Activation map", "Cue before CRF", "Label after CRF"]
     titles += [f"Label after epoch {epoch}" for epoch in epochs] + ["Prediction"]
-    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
-    body = "".join(_sample_row(sample, epochs, titles) for sample in samples)
+    rounds = sorted({number for sample in samples for number in sample.rounds})
+    if rounds:
+        return _rounds(samples, rounds)
     return (
         '<p class="soft">Activation map: red is taken for foreground, blue for background, the line is the '
         "decision boundary. Labels after an epoch are those that the detector has rectified by then.</p>\n"
-        '<div class="card">\n<table class="samples">\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>"
+        + _table_of_pictures(titles, [_sample_row(sample, epochs, titles) for sample in samples])
     )
+
+
+def _table_of_pictures(titles: Sequence[str], rows: Sequence[str]) -> str:
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    return (
+        '<div class="card">\n<table class="samples">\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody>\n</table>\n</div>"
+    )
+
+
+def _rounds(samples: Sequence[Sample], rounds: Sequence[int]) -> str:
+    """The photos of a rival, its labels after each round, and what the detector finds."""
+    titles = ["Photo", *(f"Label after round {number}" for number in rounds), "Prediction"]
+    body = []
+    for sample in samples:
+        pictures = [sample.photo, *(sample.rounds.get(number) for number in rounds), sample.prediction]
+        body.append(_row_of_pictures(sample.name, pictures, titles))
+    return _table_of_pictures(titles, body)
 
 
 def _sample_row(sample: Sample, epochs: Sequence[int], titles: Sequence[str]) -> str:
     pictures = [sample.photo, sample.activation, sample.cue, sample.label]
     pictures += [sample.rectified.get(epoch) for epoch in epochs] + [sample.prediction]
+    return _row_of_pictures(sample.name, pictures, titles)
+
+
+def _row_of_pictures(name: str, pictures: Sequence[Path | None], titles: Sequence[str]) -> str:
     photo, *others = (
-        _picture(path, f"{title}: {sample.name}") for path, title in zip(pictures, titles, strict=True)
+        _picture(path, f"{title}: {name}") for path, title in zip(pictures, titles, strict=True)
     )
     cells = "".join(f"<td>{picture}</td>" for picture in others)
-    return f'<tr><th scope="row">{photo}<span class="name">{escape(sample.name)}</span></th>{cells}</tr>\n'
+    return f'<tr><th scope="row">{photo}<span class="name">{escape(name)}</span></th>{cells}</tr>\n'
 
 
 def _picture(path: Path | None, alt: str) -> str:
