@@ -7,6 +7,7 @@ processes of their own still start them.
 import importlib.util
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,27 @@ def test_detectors(run: Any, data: Path, tmp_path: Path) -> None:
     assert "less ours, with OLR" not in figures["detectors"]["ours, with OLR"]
     assert figures["detectors"]["minet, without OLR"]["ecssd_dev"]["images"] == 2
     assert sheet.is_file()
+
+
+def test_methods(run: Any, data: Path, tmp_path: Path) -> None:
+    words = [
+        "--encoder",
+        ENCODER,
+        "--weights",
+        "random",
+        "--runs",
+        tmp_path / "runs",
+        "--methods",
+        "a2s",
+        "mnl",
+    ]
+    sizes = ["--count", 4, "--size", 64, "--epochs", 1, "--last-epochs", 1, "--test-limit", 2]
+    for name in ("dsr", "mc", "rbd", "hs"):
+        shutil.copytree(data / "maps", tmp_path / "runs" / "maps" / name)
+    figures = run("recipes/methods.py", data, *words, *sizes, "--train-options", "--size 64")
+    assert figures["methods"]["mnl"]["less a2s"].keys() == {*SETS[1:]}
+    assert figures["methods"]["a2s"]["labels"].keys() == {"f_adaptive", "mae"}
+    assert figures["seconds of the hand-crafted maps"] == {}
 
 
 def test_confidence(run: Any, data: Path) -> None:
