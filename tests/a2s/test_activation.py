@@ -104,3 +104,9 @@ def test_size_of_the_published_network() -> None:
     """27.75 M with the ResNet-50 and its classifier (25.56 M)."""
     net = activation.ActivationNetwork(in_channels=(512, 1024, 2048))
     assert round((25_557_032 + sum(p.numel() for p in net.parameters())) / 1e6, 2) == 27.75
+
+
+def test_a_network_says_what_it_was_made_with() -> None:
+    """Its file repeats it."""
+    made = activation.ActivationNetwork(in_channels=(4, 6, 8), channels=2, boundary="db3")
+    assert (made.in_channels, made.channels, made.boundary) == ((4, 6, 8), 2, "db3")

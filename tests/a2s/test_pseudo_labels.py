@@ -1,6 +1,8 @@
 """Pseudo labels of one photo (Eq. 6) and of a folder: parallel, resumable, never half a file."""
 
 import logging
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from act2sal.a2s.pseudo_labels import (
 )
 from act2sal.config import LabelConfig, LabelThreshold, Soft
 from act2sal.presets import PRESETS
+from act2sal.runtime.stopwatch import Stopwatch
+from act2sal.version import __version__
 
 DEFAULTS = LabelConfig()
 SIZE = (48, 64)
@@ -224,6 +228,53 @@ def test_refine_prob_keeps_a_sure_map_and_sharpens_a_soft_one():
     assert overlap(refine_prob(photo, soft, DEFAULTS) > 0.9, inside) > 0.97
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iterations": 1},
+        {"gaussian_sxy": 9.0},
+        {"gaussian_compat": 9.0},
+        {"bilateral_sxy": 4.0},
+        {"bilateral_srgb": 60.0},
+        {"bilateral_compat": 2.0},
+    ],
+)
+def test_every_option_of_the_crf_is_one(changed):
+    """Other numbers than the defaults give another map of a soft probability."""
+    photo, _ = red_square()
+    rough = np.random.default_rng(0).random(SIZE).astype(np.float32)
+    assert not np.array_equal(
+        refine_prob(photo, rough, DEFAULTS), refine_prob(photo, rough, replace(DEFAULTS, **changed))
+    )
+
+
+def test_the_first_mask_is_trusted_by_the_given_probability():
+    """A mask of certainty stays whatever the colours say; one of doubt gives way."""
+    photo, _ = red_square()
+    wrong = np.where(np.arange(16) < 8, 5.0, -5.0) * np.ones((12, 1))
+    labels = [
+        label_from_logits(photo, wrong.astype(np.float32), replace(DEFAULTS, soft="none", gt_prob=trust))
+        for trust in (0.51, 0.999999)
+    ]
+    assert (labels[1] > 0).mean() == pytest.approx(0.5, abs=0.02)
+    assert not np.array_equal(*labels)
+
+
+@pytest.mark.parametrize("soft", ["none", "all"])
+def test_the_threshold_of_the_labels_is_that_of_the_options(soft: Soft):
+    """Half of the range lies far above zero, where most of the photo is a little positive."""
+    photo, _ = red_square()
+    logits = blob() / 4 + 3
+    areas = [
+        (
+            label_from_logits(photo, logits, replace(DEFAULTS, soft=soft, threshold=threshold, iterations=0))
+            > 0
+        )
+        for threshold in ("zero", "half")
+    ]
+    assert areas[0].mean() > areas[1].mean() + 0.1
+
+
 # A folder
 
 
@@ -333,3 +384,62 @@ def test_shows_progress_that_counts_what_was_done_before(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     write_labels(photos, targets, maps(4), DEFAULTS, resume=True)
     assert "labels: 4/4 (100%)" in capsys.readouterr().err
+
+
+def test_labels_say_what_they_are_and_what_their_encoders_saw(tmp_path):
+    photos = make_photos(tmp_path / "in", 2)
+    for seen, told in (("ImageNet labels", "; encoders saw: ImageNet labels"), (None, "")):
+        targets = targets_of(photos, tmp_path / f"out{seen}")
+        options = {} if seen is None else {"seen": seen}
+        write_labels(photos, targets, maps(2), DEFAULTS, quiet=True, **options)
+        with Image.open(targets[0]) as label:
+            assert label.info["Software"] == f"act2sal {__version__} label{told}"
+
+
+def test_maps_of_a_network_fitted_on_labels_are_not_thresholded(tmp_path):
+    photos = make_photos(tmp_path / "in", 1)
+    weak = {"iterations": 1, "gaussian_compat": 0.5, "bilateral_compat": 0.5, "median": 1}
+    config = replace(DEFAULTS, soft="fitted", gt_prob=0.51, **weak)
+    rough = np.random.default_rng(0).normal(0, 2, (1, 12, 16)).astype(np.float32)
+    found = []
+    for fitted in (False, True):
+        targets = targets_of(photos, tmp_path / str(fitted))
+        write_labels(photos, targets, rough, config, fitted=fitted, quiet=True)
+        assert np.array_equal(
+            pixels(targets[0]), label_from_logits(pixels(photos[0]), rough[0], config, fitted=fitted)
+        )
+        found.append(pixels(targets[0]))
+    assert not np.array_equal(*found)
+
+
+def test_the_time_of_each_part_is_told(tmp_path):
+    photos = make_photos(tmp_path / "in", 2)
+    stopwatch = Stopwatch(running=True)
+    lap = stopwatch.lap()
+    write_labels(
+        photos, targets_of(photos, tmp_path / "out"), maps(2), DEFAULTS, quiet=True, stopwatch=stopwatch
+    )
+    assert {"seconds/decode", "seconds/encoder", "seconds/CRF"} <= lap.row().keys()
+
+
+def test_as_many_threads_as_asked_for(tmp_path, monkeypatch):
+    photos = make_photos(tmp_path / "in", 6)
+    threads = set()
+
+    def slow(*arguments, **options):
+        threads.add(threading.get_ident())
+        time.sleep(0.02)
+        return np.zeros(SIZE, np.uint8)
+
+    monkeypatch.setattr(pseudo_labels, "label_from_logits", slow)
+    write_labels(photos, targets_of(photos, tmp_path / "out"), maps(6), DEFAULTS, workers=1, quiet=True)
+    assert len(threads) == 1
+
+
+def test_a_photo_that_cannot_be_read_is_told_as_it_is_returned(tmp_path, caplog):
+    photos = make_photos(tmp_path / "in", 2)
+    photos[1].write_bytes(b"no photo")
+    with caplog.at_level(logging.WARNING):
+        failures = write_labels(photos, targets_of(photos, tmp_path / "out"), maps(2), DEFAULTS, quiet=True)
+    assert caplog.messages == failures
+    assert [record.msg for record in caplog.records] == ["%s"]

@@ -109,3 +109,11 @@ def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
     theta, generator = random(0, 1, 1, 4, 4), torch.Generator().manual_seed(1)
     losses.stage1_loss(activation.Activation(theta, (theta, theta, theta)), drop=0, generator=generator)
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(1).get_state())
+
+
+def test_a_single_pixel_that_counts_is_a_mean_of_one() -> None:
+    """|sigmoid(ln 3) - 1/2| = 1/4."""
+    theta = image([math.log(3), 5.0])
+    keep = torch.tensor([True, False]).view(1, 1, 1, 2)
+    assert losses.distance_loss(theta, 2, keep).item() == pytest.approx(0.25 - 0.0625)
+    assert losses.separation_loss(theta, 0.1, keep).item() == pytest.approx(1 - 0.0625 - 0.025)
