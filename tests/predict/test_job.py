@@ -207,6 +207,16 @@ def test_a_pipe_ends_in_a_file_and_has_a_record(tmp_path: Path, monkeypatch: pyt
     assert piped("--out", out, "--overwrite") == 0
 
 
+def test_a_pipe_without_end_is_not_read_into_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prediction, "MOST_PIPED", 2**20)
+    with Path("/dev/zero").open(encoding="latin-1") as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        assert main(["predict", "-", "--method", "mc"]) == 2
+    assert capsys.readouterr().err == "act2sal: standard input: more than 1 MiB; name the file instead\n"
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_watched_folder(tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "in").mkdir()  # empty, as it usually is

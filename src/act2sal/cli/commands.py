@@ -101,7 +101,7 @@ def label_command(arguments: Sequence[str]) -> int:
 def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
-    from act2sal.predict.job import PIPE
+    from act2sal.predict.job import PIPE, read_pipe
 
     job = _job_of(options)
     piped = options.inputs == (PIPE,)
@@ -110,7 +110,7 @@ def predict_command(arguments: Sequence[str]) -> int:
     _tell_device(job.maker.device, quiet=options.quiet or piped)
     if piped:
         to_file = "out" in given_names(arguments)
-        made = job.piped(sys.stdin.buffer.read(), options.out if to_file else None)
+        made = job.piped(read_pipe(sys.stdin.buffer), options.out if to_file else None)
         job.save()
         if not to_file:
             sys.stdout.buffer.write(made)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from act2sal.config import Annotations, Backend, Format, Matting, Refine
 from act2sal.data.encoding import ANIMATED, FORMAT_OF
@@ -30,6 +31,9 @@ from act2sal.predict.video import VideoError, require_video, rewrite_video
 from act2sal.predict.watch import arrivals
 
 PIPE = "-"
+
+MOST_PIPED = 2**30
+"""Bytes of a photo or an animation from standard input, which is held in memory whole."""
 """Standard input as an input, standard output as the place of the result."""
 
 MOST_SMOOTH = 15
@@ -39,6 +43,18 @@ SAVE_EVERY = 30.0
 """Seconds between two saves of the records."""
 
 logger = logging.getLogger("act2sal")
+
+
+def read_pipe(stream: BinaryIO) -> bytes:
+    """Read the photo that is piped in.
+
+    Raises:
+        InputError: there are more than `MOST_PIPED` bytes; the rest is not read.
+    """
+    content = stream.read(MOST_PIPED + 1)
+    if len(content) > MOST_PIPED:
+        raise InputError(f"standard input: more than {MOST_PIPED >> 20} MiB; name the file instead")
+    return content
 
 
 def rendering_of(
