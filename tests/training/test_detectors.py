@@ -183,6 +183,17 @@ def test_what_computes_at_one_size_alone_says_so(
     )
 
 
+def test_it_is_trained_in_several_processes(
+    detector: DetectorName, scenes: Path, trained: Path, tmp_path: Path
+) -> None:
+    """All processes hold the same weights: those that are written are not told from which."""
+    config = replace(config_of(detector, epochs=1), given_labels=str(trained / "labels"), devices=2)
+    train(scenes / "photos", tmp_path / "run", config, quiet=True)
+    network = load_detector(tmp_path / "run" / "detector.safetensors")
+    assert name_of(network) == detector
+    assert all(weight.isfinite().all() for weight in network.parameters())
+
+
 # --- their recipes -----------------------------------------------------------------------------------
 
 

@@ -106,13 +106,14 @@ def largest(count: int) -> int:
     return int(number)
 
 
-def strategy() -> DDPStrategy:
+def strategy(*, idle_weights: bool = False) -> DDPStrategy:
     """How Fabric averages gradients: over NCCL on GPUs, over gloo elsewhere.
 
-    Every trainable weight has to take part in the loss.
+    Args:
+        idle_weights: some trainable weights may take no part in the loss, which has to be looked for at every step.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    return DDPStrategy(process_group_backend=backend, timeout=PATIENCE)
+    return DDPStrategy(process_group_backend=backend, timeout=PATIENCE, find_unused_parameters=idle_weights)
 
 
 @contextmanager
