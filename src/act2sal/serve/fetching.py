@@ -106,13 +106,13 @@ def _asked(parts: SplitResult, most: int, deadline: float) -> bytes | _Redirect:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request("GET", target, headers={"User-Agent": "act2sal", "Accept": "image/*"})
-        answer = connection.getresponse()
-        location = answer.getheader("Location")
-        if answer.status in (301, 302, 303, 307, 308) and location:
-            return _Redirect(location)
-        if answer.status != 200:
-            raise ProblemError(422, f"the address of the photo answers {answer.status}")
-        return _content(answer, most, deadline)
+        with connection.getresponse() as answer:  # which holds the socket, too
+            location = answer.getheader("Location")
+            if answer.status in (301, 302, 303, 307, 308) and location:
+                return _Redirect(location)
+            if answer.status != 200:
+                raise ProblemError(422, f"the address of the photo answers {answer.status}")
+            return _content(answer, most, deadline)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ProblemError(422, "the photo cannot be fetched from its address") from error
     finally:
