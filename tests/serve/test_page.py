@@ -4,6 +4,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 def unexpected(message) -> bool:
-    """An error that is not the service's answer to the broken photo."""
-    return message.type == "error" and "422" not in message.text
+    """An error that is not the service's answer to the broken photo, or to a wrong token."""
+    return message.type == "error" and not any(status in message.text for status in ("401", "422"))
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,9 @@ def address(trained: Path, scenes: Path, reviewed: Path) -> Iterator[str]:
         yield found
 
 
-@pytest.fixture
-def page(address: str) -> Iterator[object]:
+@contextmanager
+def opened(address: str) -> Iterator[object]:
+    """The page of an address in a browser, which must not report errors."""
     if CHROMIUM is None:
         assert os.environ.get("ACT2SAL_BROWSER") != "required", "there is no Chromium"
         pytest.skip("no Chromium on this machine: apt-get install chromium")
@@ -49,6 +51,12 @@ def page(address: str) -> Iterator[object]:
         yield page
         browser.close()
         assert errors == []
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[object]:
+    with opened(address) as page:
+        yield page
 
 
 @pytest.fixture
@@ -197,3 +205,35 @@ def contrast(one: list[float], two: list[float]) -> float:
 
     bright, dark = sorted((luminance(one), luminance(two)), reverse=True)
     return (bright + 0.05) / (dark + 0.05)
+
+
+def test_a_page_of_a_service_with_a_token_asks_for_it(photos: list[Path], tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret-of-sixteen-letters\n")
+    with served("--quiet", "--token-file", token) as (address, _), opened(address) as page:
+        page.set_input_files("#files", [photos[3]])
+        page.fill("#ask #token", "wrong")
+        page.press("#ask #token", "Enter")
+        page.wait_for_selector("#ask #token:focus")
+        assert page.input_value("#ask #token") == ""
+        page.fill("#ask #token", "secret-of-sixteen-letters")
+        page.click("#ask button")
+        page.wait_for_selector("#save:enabled")
+        assert page.locator("#ask").count() == 0
+
+
+@pytest.mark.parametrize("where", ["", "training"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_are_accessible(page, photos: list[Path], where: str, scheme: str) -> None:
+    """By the rules of axe-core, with photos in the list and results shown."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.emulate_media(color_scheme=scheme)
+    if where:
+        page.goto(page.url + where)
+        page.wait_for_timeout(1000)
+    else:
+        upload(page, photos)
+    found = Axe().run(page)
+    assert len(found.response["passes"]) > 10, "the rules were tried"
+    assert found.violations_count == 0, found.generate_report()

@@ -282,7 +282,7 @@ function choose(name) {
 
 function listenForKeys() {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || $("ask").open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const typing = event.target.matches("input[type=text], input[type=password]");
     const inList = $("list").contains(event.target);
     if (typing) return;

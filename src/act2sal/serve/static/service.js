@@ -3,14 +3,28 @@
 const STORED = "act2sal-token";
 let asking = null;
 
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+// Resolves once a token was entered; there is one dialog at a time, however many calls wait for it.
 function ask() {
   asking ??= new Promise((resolve) => {
-    const dialog = document.getElementById("ask");
+    const token = element("input", { id: "token", type: "password", autocomplete: "off" });
+    const title = element("h2", { id: "ask-title", textContent: "This service asks for a token" });
+    const go = element("button", { className: "main", textContent: "Go on" });
+    const label = element("label", {}, "Token ", token);
+    const dialog = element("dialog", { id: "ask" }, element("form", { method: "dialog" }, title, label, go));
+    dialog.setAttribute("aria-labelledby", title.id);
     dialog.addEventListener("close", () => {
-      sessionStorage.setItem(STORED, document.getElementById("token").value);
+      sessionStorage.setItem(STORED, token.value);
+      dialog.remove();
       asking = null;
       resolve();
     }, { once: true });
+    document.querySelector("main").append(dialog);
     dialog.showModal();
   });
   return asking;
