@@ -16,7 +16,7 @@ from PIL import Image
 from service import Brightness, client_of, picture
 from test_api import problem
 
-from act2sal.config import Stage2Config, TrainConfig
+from act2sal.config import RivalConfig, Stage2Config, TrainConfig
 from act2sal.data.images import read_photo
 from act2sal.serve.review import doubt_of
 from act2sal.serve.run_log import progress_of, read_rows
@@ -46,6 +46,15 @@ def test_time_left_by_hand(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b'{"stage": "stage2"}\n{"sta\n[1]\n\xff\n')
     assert read_rows(tmp_path / "log.jsonl") == [{"stage": "stage2"}]
     assert read_rows(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "left"), [("usps mc 1", 3 * 4.0), ("usps phase 2", 7 * 4.0), ("maps of dsr", None)]
+)
+def test_what_is_left_of_a_stage_of_a_rival(stage: str, left: float | None) -> None:
+    config = TrainConfig(method="usps", rival=RivalConfig(epochs=4, last_epochs=8))
+    row = {"stage": stage, "epoch": 1, "seconds": 4.0}
+    assert progress_of([row], config, finished=False)["seconds_left"] == left
 
 
 def test_a_finished_run(settings: Settings) -> None:

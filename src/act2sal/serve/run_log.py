@@ -58,4 +58,8 @@ def _epochs_of(stage: str, config: TrainConfig) -> int:
     """Epochs of a stage by its name in the log; 0: it has none."""
     if stage.startswith("stage1 round"):
         return config.stage1.round_epochs
+    rival = config.method
+    if rival != "a2s" and stage.startswith(rival):
+        last = stage in (f"{rival} phase 2", f"{rival} round {config.rival.rounds_of(rival)}")
+        return config.rival.last_epochs if last else config.rival.epochs
     return {"stage1": config.stage1.epochs, "stage2": config.stage2.epochs}.get(stage, 0)

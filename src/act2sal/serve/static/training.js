@@ -3,6 +3,16 @@
 import { call } from "./service.js";
 
 const EVERY = 2000; // milliseconds between two looks at the run
+const SVG = "http://www.w3.org/2000/svg";
+const MEASURES = { loss: "loss", label_change: "change of the labels" };
+const CAPTIONS = {
+  photo: "Photo",
+  activation: "Activation map",
+  cue: "Cue before CRF",
+  label: "Label after CRF",
+  rectified: "Rectified label",
+  prediction: "Prediction",
+};
 const $ = (id) => document.getElementById(id);
 let labels = [];
 let current = null;
@@ -22,33 +32,44 @@ async function look() {
     const where = run.stage ? `${run.generation ? `generation ${run.generation}, ` : ""}${run.stage}, epoch ${run.epoch}` : "nothing yet";
     const left = run.seconds_left === null ? "" : `, about ${Math.ceil(run.seconds_left / 60)} min of this stage left`;
     $("state").textContent = run.finished ? `Finished; the last was ${where}` : `${where}${left}`;
-    choices();
-    curve();
+    curves();
     await samples(run.samples);
   } catch (error) {
     $("state").textContent = error.message;
   }
 }
 
-function choices() {
-  const names = new Set(rows.flatMap((row) => Object.keys(row).filter((name) => typeof row[name] === "number")));
-  ["epoch", "generation"].forEach((name) => names.delete(name));
-  const known = [...$("value").options].map((option) => option.value);
-  for (const name of names) if (!known.includes(name)) $("value").add(new Option(name.replaceAll("_", " "), name));
+// One curve for each measure of each stage, over its epochs.
+function curves() {
+  const found = new Map();
+  for (const row of rows) {
+    const stage = (row.generation ? `generation ${row.generation}, ` : "") + row.stage;
+    for (const [name, words] of Object.entries(MEASURES)) {
+      if (typeof row[name] !== "number") continue;
+      const title = `${stage}: ${words}`;
+      found.set(title, [...(found.get(title) ?? []), row[name]]);
+    }
+  }
+  $("curves").replaceChildren(...[...found].map(([title, values]) => curve(title, values)));
 }
 
-function curve() {
-  const name = $("value").value;
-  const values = rows.filter((row) => typeof row[name] === "number").map((row) => row[name]);
-  $("curve").replaceChildren();
-  if (!values.length) return;
+function curve(title, values) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
   const points = values.map((value, index) => [
     (100 * index) / Math.max(1, values.length - 1), high === low ? 50 : 95 - (90 * (value - low)) / (high - low)]);
+  const line = document.createElementNS(SVG, "polyline");
   line.setAttribute("points", points.map((point) => point.join(",")).join(" "));
-  $("curve").append(line);
-  $("curve").setAttribute("aria-label", `${name}: from ${values[0]} to ${values.at(-1)}, between ${low} and ${high}`);
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("viewBox", "0 0 100 100");
+  drawing.setAttribute("preserveAspectRatio", "none");
+  drawing.setAttribute("aria-hidden", "true");
+  drawing.append(line);
+  const caption = document.createElement("figcaption");
+  const [first, last] = [values[0], values.at(-1)].map((value) => value.toPrecision(3));
+  caption.textContent = `${title}, ${first} at first, ${last} after epoch ${values.length}`;
+  const figure = document.createElement("figure");
+  figure.append(drawing, caption);
+  return figure;
 }
 
 async function samples(found) {
@@ -56,7 +77,7 @@ async function samples(found) {
     let row = $("samples").children[number];
     if (!row) {
       row = document.createElement("div");
-      row.className = "pictures row";
+      row.className = "samples row";
       $("samples").append(row);
     }
     for (const name of sample.pictures) {
@@ -66,8 +87,11 @@ async function samples(found) {
         picture = document.createElement("img");
         picture.dataset.name = name;
         picture.alt = `${name} of ${sample.name}`;
-        picture.title = name;
-        row.append(picture);
+        const caption = document.createElement("figcaption");
+        caption.textContent = CAPTIONS[name] ?? name;
+        const figure = document.createElement("figure");
+        figure.append(picture, caption);
+        row.append(figure);
       }
       await image(picture, `/v1/run/samples/${number}/${name}`);
     }
@@ -162,7 +186,6 @@ function brush(event) {
 
 for (const name of ["accept", "reject", "invert"]) $(name).addEventListener("click", () => decide(name));
 $("paint").addEventListener("click", savePainted);
-$("value").addEventListener("input", curve);
 $("label").addEventListener("pointerdown", brush);
 $("label").addEventListener("pointermove", brush);
 document.addEventListener("keydown", (event) => {
