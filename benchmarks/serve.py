@@ -1,21 +1,24 @@
 """Photos per second of `act2sal serve`, beside `act2sal predict` and the pattern of rembg's server, in one run.
 
-    python benchmarks/serve.py PHOTOS --out benchmarks/results/serve.json
+    python benchmarks/serve.py PHOTOS --out recipes/results/serve_speed.json
 
 rembg's pattern: each request decodes its photo, runs the network on it alone, and encodes the map, in the thread
 pool of the web framework. Network, decoder, encoder and clients are the same. Clients run in a process
 of their own, on the same cores. Load of others on the machine changes the figures, so it is written beside them.
 
-    python benchmarks/serve.py PHOTOS --soak --count 20000
+    python benchmarks/serve.py PHOTOS --soak --count 6000 --out recipes/results/serve_soak.json
+    python benchmarks/serve.py PHOTOS --soak --count 192 --clients 64 --megapixels 12
 
-measures the memory of the service before and after so many requests.
+measure the memory of the service over so many requests, and at its highest.
 """
 
 import argparse
 import asyncio
 import http.client
+import io
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -23,6 +26,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 CLIENTS = 16
 
@@ -74,6 +79,18 @@ def request_of(content: bytes) -> bytes:
     ).encode() + body
 
 
+def content_of(path: Path, megapixels: float | None) -> bytes:
+    """The file of a photo, which may be enlarged."""
+    if megapixels is None:
+        return path.read_bytes()
+    with Image.open(path) as photo:
+        scale = (megapixels * 1e6 / (photo.width * photo.height)) ** 0.5
+        large = photo.convert("RGB").resize((round(photo.width * scale), round(photo.height * scale)))
+    content = io.BytesIO()
+    large.save(content, "JPEG", quality=90)
+    return content.getvalue()
+
+
 async def asked(port: int, requests: list[bytes], count: int, clients: int) -> list[float]:
     """Seconds of each of `count` requests by so many clients at once."""
     seconds: list[float] = []
@@ -102,6 +119,12 @@ def memory(process: subprocess.Popen[bytes]) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def highest(process: subprocess.Popen[bytes]) -> float:
+    """MB that a process held at most."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e3
+
+
 def measured(
     command: list[str], port: int, requests: list[bytes], count: int, clients: int
 ) -> dict[str, float]:
@@ -120,6 +143,7 @@ def measured(
             "p95_ms": round(1000 * statistics.quantiles(seconds, n=20)[-1], 1),
             "memory_before_mb": round(before, 1),
             "memory_after_mb": round(memory(process), 1),
+            "memory_highest_mb": round(highest(process), 1),
         }
     finally:
         process.terminate()
@@ -163,12 +187,18 @@ def main() -> None:
         "--rounds", type=int, default=3, help="of all three, one after the other; load changes"
     )
     parser.add_argument("--soak", action="store_true", help="only act2sal serve, for its memory")
+    parser.add_argument("--megapixels", type=float, help="enlarge the photos to so many")
     options = parser.parse_args()
-    requests = [request_of(path.read_bytes()) for path in sorted(options.photos.glob("*.jpg"))[:100]]
+    files = sorted(options.photos.glob("*.jpg"))[: 8 if options.megapixels else 100]
+    requests = [request_of(content_of(path, options.megapixels)) for path in files]
     ours = [sys.executable, "-m", "act2sal.cli", "serve", "--port", "8431", "--quiet"]
     theirs = [sys.executable, "-m", "uvicorn", "serve:pattern_app", "--factory", "--port", "8432"]
     theirs += ["--app-dir", str(Path(__file__).parent), "--no-access-log"]
-    found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "rounds": []}
+    found: dict[str, Any] = {
+        "command": "python benchmarks/serve.py PHOTOS " + shlex.join(sys.argv[2:]),
+        "cores": len(os.sched_getaffinity(0)),
+        "rounds": [],
+    }
     for _ in range(1 if options.soak else options.rounds):
         one: dict[str, Any] = {"load": round(os.getloadavg()[0], 1)}
         one["serve"] = measured(ours, 8431, requests, options.count, options.clients)

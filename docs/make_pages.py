@@ -53,7 +53,7 @@ def pages() -> dict[str, str]:
     environment = Environment(
         loader=FileSystemLoader(DOCS / "templates"), undefined=StrictUndefined, keep_trailing_newline=True
     )
-    environment.filters.update(score=score, seconds=seconds)
+    environment.filters.update(score=score, seconds=seconds, pair=pair, change=change)
     return {name: environment.get_template(name).render(context()) for name in PAGES}
 
 
@@ -96,6 +96,22 @@ def result(name: str) -> dict[str, Any]:
 def score(value: float, digits: int = 3) -> str:
     """A score as the field writes it: .887."""
     return f"{value:.{digits}f}".removeprefix("0")
+
+
+def pair(row: dict[str, Any]) -> str:
+    """Adaptive F and MAE: .887 / .057."""
+    return f"{score(row['f_adaptive'])} / {score(row['mae'])}"
+
+
+def change(row: dict[str, Any]) -> str:
+    """A difference with its 95 % interval: -.013 [-.020, -.006]."""
+    low, high = (signed(end) for end in row["interval"])
+    return f"{signed(row['value'])} [{low}, {high}]"
+
+
+def signed(value: float) -> str:
+    """A difference of scores: +.013."""
+    return f"{value:+.3f}".replace("0.", ".", 1)
 
 
 def seconds(value: float, digits: int = 2) -> str:
