@@ -157,6 +157,12 @@ def test_picanet(run: Any) -> None:
     assert figures["weighted_sum"]["ratio"] > 0
 
 
+def test_rectifying(run: Any, data: Path) -> None:
+    figures = run("benchmarks/rectifying.py", data / "scenes" / "photos", "--count", 8, "--size", 64)
+    assert figures["seconds_a_photo"].keys() == {"olr", "hma"}
+    assert figures["ratio"] > 1
+
+
 def test_int8(run: Any, data: Path) -> None:
     figures = run("benchmarks/int8.py", data, "--count", 1)
     assert figures["int8"]["megabytes"] < figures["float"]["megabytes"]
