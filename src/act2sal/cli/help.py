@@ -25,7 +25,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("kind", "format", "threshold", "grow", "feather", "ground", "crop", "annotations", "matting"),
         *("refine", "min-confidence", "smooth", "methods", "convention"),
     ),
-    "the detector": ("model", "method", "backend", "device", "encoder", "encoder-weights", "size", "seed"),
+    "the network": (
+        *("model", "method", "detector", "backend", "device", "encoder", "encoder-weights", "size", "seed"),
+    ),
     "which photos": ("exclude", "limit", "max-pixels", "watch", "ending"),
 }
 """Options by what they decide; those of none of these stand first, under "options"."""
