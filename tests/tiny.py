@@ -1,10 +1,12 @@
 """What the tests of the training need: rendered photos and options for which a whole run takes a few seconds."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
@@ -12,10 +14,25 @@ from numpy.typing import NDArray
 from act2sal.a2s.detector import DetectorNetwork
 from act2sal.config import Stage1Config, Stage2Config, TrainConfig
 from act2sal.networks.encoders import Encoder, build_encoder
-from act2sal.runs.training_state import LogRow
+from act2sal.runs.training_state import LogRow, TrainingState
 
 SIZE = 64
 ENCODER = "test_efficientnet"
+
+
+def stop_after(saves: int, patch: pytest.MonkeyPatch) -> None:
+    """Interrupt the training right after so many checkpoints were saved."""
+    save: Callable[..., None] = TrainingState.save
+    times = 0
+
+    def stop(self: TrainingState, *args: Any, **options: Any) -> None:
+        nonlocal times
+        save(self, *args, **options)
+        times += 1
+        if times == saves:
+            raise KeyboardInterrupt
+
+    patch.setattr(TrainingState, "save", stop)
 
 
 def tiny_config(*, stage1: dict[str, Any] | None = None, stage2: dict[str, Any] | None = None) -> TrainConfig:

@@ -25,6 +25,7 @@ from act2sal.networks.official_rivals import (
     cpd_from_official,
     minet_from_official,
 )
+from act2sal.networks.picanet import PiCANet
 from act2sal.networks.rival import Rival
 from parity_rule import deviations, official_photos, state_dict
 
@@ -262,7 +263,7 @@ def test_both_copies_of_the_encoder_of_cpd_learn_at_its_rate() -> None:
 # --- training ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", [*NETWORKS, PiCANet])
 @pytest.mark.parametrize("encoder", ["resnet10t", "mobilenetv2_050"])
 def test_gradients_flow_to_every_parameter(kind: type[Rival], encoder: str) -> None:
     network = small(kind, encoder).train()

@@ -2,7 +2,6 @@
 
 import json
 import typing
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from act2sal.networks.rivals import OURS, RIVALS, name_of
 from act2sal.predict.detector import Detector
 from act2sal.predict.export import ExportError, export
 from act2sal.presets import PRESETS, begun_from
-from act2sal.runs.training_state import TrainingState
 from act2sal.training.assembly import initial_detector
 from act2sal.training.pipeline import train
 from act2sal.training.schedules import polynomial, triangle
 from act2sal.training.stage2.optimizer import make_optimizer, rates_at
-from tiny import SIZE, tiny_config
+from tiny import SIZE, stop_after, tiny_config
 
 DETECTORS: tuple[DetectorName, ...] = typing.get_args(DetectorName)
 COMPARED = tuple(name for name in DETECTORS if name != OURS)
@@ -101,21 +99,11 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save: Callable[..., None] = TrainingState.save
-    times = 0
-
-    def stop(self: TrainingState, *args: Any, **options: Any) -> None:
-        nonlocal times
-        save(self, *args, **options)
-        times += 1
-        raise KeyboardInterrupt
-
     config = replace(config_of(detector), given_labels=str(trained / "labels"))
-    monkeypatch.setattr(TrainingState, "save", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(scenes / "photos", tmp_path / "run", config, quiet=True)
-    monkeypatch.undo()
-    assert times == 1
+    with monkeypatch.context() as patch:
+        stop_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(scenes / "photos", tmp_path / "run", config, quiet=True)
     train(scenes / "photos", tmp_path / "run", config, quiet=True, resume=True)
     whole, resumed = (
         load_detector(path / "detector.safetensors").state_dict() for path in (run, tmp_path / "run")

@@ -88,6 +88,11 @@ class LabelBank:
         """(N, S, S)."""
         return self._labels.shape
 
+    @property
+    def array(self) -> NDArray[np.uint8]:
+        """What `read` gives, as one array (N, S, S) uint8 that is mapped for reading."""
+        return self._labels
+
     def __len__(self) -> int:
         return len(self._labels)
 

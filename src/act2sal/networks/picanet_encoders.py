@@ -5,6 +5,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.nn import functional
 
+from act2sal.a2s.resampling import resize
 from act2sal.networks.encoders import Encoder
 
 DEEPEST_STRIDE = 8
@@ -123,7 +124,7 @@ class EnlargedLevels(nn.Module):
         levels: list[Tensor] = list(self.body(photos))
         size = levels[self.last_fine].shape[-2:]
         deep = levels[self.last_fine + 1 :]
-        enlarged = [functional.interpolate(level, size, mode="bilinear") for level in deep]
+        enlarged = [resize(level, size) for level in deep]
         return [*levels[: self.last_fine + 1], *enlarged]
 
 

@@ -29,8 +29,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
             accelerator="cuda" if _on_gpu(config) else "cpu",
             devices=config.devices,
             num_nodes=config.num_nodes,
-            # The loss of the comparison leaves out maps of other detectors that are no saliency, such as contours.
-            strategy=parallel.strategy(idle_weights=config.detector != "a2s" or config.teacher is not None),
+            strategy=parallel.strategy(),
             precision=precision,
         )
     fabric.launch()

@@ -106,14 +106,13 @@ def largest(count: int) -> int:
     return int(number)
 
 
-def strategy(*, idle_weights: bool = False) -> DDPStrategy:
+def strategy() -> DDPStrategy:
     """How Fabric averages gradients: over NCCL on GPUs, over gloo elsewhere.
 
-    Args:
-        idle_weights: some trainable weights may take no part in the loss, which has to be looked for at every step.
+    Every trainable weight has to take part in the loss.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    return DDPStrategy(process_group_backend=backend, timeout=PATIENCE, find_unused_parameters=idle_weights)
+    return DDPStrategy(process_group_backend=backend, timeout=PATIENCE)
 
 
 @contextmanager

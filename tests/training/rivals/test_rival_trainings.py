@@ -1,11 +1,11 @@
 """Trainings of SBF, MNL and USPS: they run, go on where they were stopped, open no mask, and clean planted noise."""
 
 import json
+import shutil
 import typing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +15,14 @@ from PIL import Image
 from act2sal.cli import main
 from act2sal.config import ConfigError, MethodName, RivalConfig, Stage2Config, TrainConfig
 from act2sal.data.images import read_photo, write_gray_png
+from act2sal.data.origin import Origin, origin_of
+from act2sal.data.photo_files import DatasetError
 from act2sal.evaluation import evaluate_pairs
 from act2sal.networks.checkpoint import load_detector, read_metadata
 from act2sal.presets import PRESETS
-from act2sal.runs.training_state import TrainingState
 from act2sal.scenes import write_scenes
 from act2sal.training.pipeline import train
-from tiny import tiny_arguments, tiny_config
+from tiny import stop_after, tiny_arguments, tiny_config
 
 METHODS: tuple[MethodName, ...] = tuple(name for name in typing.get_args(MethodName) if name != "a2s")
 FILES = {"sbf": ("rbd", "dsr", "mc"), "mnl": ("dsr", "mc", "rbd", "hs"), "usps": ("dsr", "mc", "rbd", "hs")}
@@ -99,18 +100,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     monkeypatch: pytest.MonkeyPatch,
     stopped_after: int,
 ) -> None:
-    save: Callable[..., None] = TrainingState.save
-    times = 0
-
-    def stop(self: TrainingState, *args: Any, **options: Any) -> None:
-        nonlocal times
-        save(self, *args, **options)
-        times += 1
-        if times == stopped_after:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingState, "save", stop)
+        stop_after(stopped_after, patch)
         with pytest.raises(KeyboardInterrupt):
             train(photos, tmp_path / "run", config_of(method, maps), quiet=True)
     train(photos, tmp_path / "run", config_of(method, maps), quiet=True, resume=True)
@@ -129,6 +120,7 @@ def test_maps_are_computed_once_for_a_folder(photos: Path, tmp_path: Path) -> No
     for name in FILES["sbf"]:
         found = sorted((tmp_path / "maps" / name).iterdir())
         assert [path.stem for path in found] == sorted(photo.stem for photo in photos.iterdir())
+    assert origin_of(found[0]) == Origin("map")
     kept = tmp_path / "maps" / "rbd" / f"{min(photos.iterdir()).stem}.png"
     (tmp_path / "maps" / "dsr" / kept.name).unlink()
     before = kept.stat().st_mtime_ns
@@ -139,12 +131,28 @@ def test_maps_are_computed_once_for_a_folder(photos: Path, tmp_path: Path) -> No
     assert [row["stage"] for row in rows if row["stage"].startswith("maps")] == ["maps of dsr"]
 
 
+def test_labels_are_known_as_results(run: Path) -> None:
+    """A later training on a folder that holds them does not take them for photos."""
+    assert origin_of(next((run / "labels").iterdir())) == Origin("label", "none")
+
+
+def test_maps_of_other_photos_are_refused(photos: Path, maps: Path, tmp_path: Path) -> None:
+    others = tmp_path / "maps"
+    shutil.copytree(maps, others)
+    wrong = min((others / "mc").iterdir())
+    write_gray_png(wrong, np.zeros((5, 9), np.uint8))
+    with pytest.raises(DatasetError, match=rf"{wrong} is no map of .*{wrong.stem}.* name another folder"):
+        train(photos, tmp_path / "run", config_of("mnl", others), quiet=True)
+
+
 def test_masks_beside_the_photos_are_never_opened(method: MethodName, maps: Path, tmp_path: Path) -> None:
     """Made unreadable, they change nothing."""
     write_scenes(tmp_path, 8, seed=5, size=(48, 64))
     for mask in (tmp_path / "masks").iterdir():
         mask.write_bytes(b"no picture")
-    config = config_of(method, maps, replace(SMALL, rounds=1, last_epochs=1))
+    for name in FILES[method]:
+        shutil.copytree(maps / name, tmp_path / "maps" / name / "photos")
+    config = config_of(method, tmp_path / "maps", replace(SMALL, rounds=1, last_epochs=1))
     train(tmp_path, tmp_path / "run", config, quiet=True)
     assert len(list((tmp_path / "run" / "labels").rglob("*.png"))) == 8
 

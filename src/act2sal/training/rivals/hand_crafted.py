@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act2sal.classical import METHODS
-from act2sal.data.images import read_photo, write_gray_png
+from act2sal.data.images import decoded, gray_png, read_photo
+from act2sal.data.origin import Origin, marked_png, write_result
 from act2sal.data.photo_bank import PhotoBank
+from act2sal.data.photo_files import DatasetError
 from act2sal.runtime import progress
 from act2sal.training.epochs import Trainer
 from act2sal.training.photos import read_label
@@ -34,7 +36,8 @@ def hand_crafted_maps(
         (N, S, S) uint8 0..255 by the name of the method.
 
     Raises:
-        ImageError: a photo can no longer be read.
+        DatasetError: a map that is there already has not the size of its photo.
+        ImageError: a photo can no longer be read, or a map that is there already cannot.
         OSError: the disk is full.
     """
     return {name: _maps_by(name, bank, folder / name, cache, trainer, workers) for name in names}
@@ -44,6 +47,7 @@ def _maps_by(
     name: str, bank: PhotoBank, folder: Path, cache: Path, trainer: Trainer, workers: int
 ) -> NDArray[np.uint8]:
     targets = bank.outputs(folder)
+    _refuse_others(bank, targets)
     missing = [(photo.path, to) for photo, to in zip(bank.photos, targets, strict=True) if not to.is_file()]
     if missing:
         lap = trainer.stopwatch.lap()
@@ -56,7 +60,22 @@ def _maps_by(
 
 
 def _write_map(name: str, photo: Path, target: Path) -> None:
-    write_gray_png(target, np.round(METHODS[name](read_photo(photo)) * 255).astype(np.uint8))
+    pixels = np.round(METHODS[name](read_photo(photo)) * 255).astype(np.uint8)
+    write_result(target, marked_png(gray_png(pixels), Origin("map")))
+
+
+def _refuse_others(bank: PhotoBank, targets: Sequence[Path]) -> None:
+    """Refuse maps that are there already and have not the size of their photos."""
+    for photo, size, target in zip(bank.photos, bank.original_sizes, targets, strict=True):
+        if target.is_file() and _size_of(target) != size:
+            raise DatasetError(
+                f"{target} is no map of {photo.path}: its size is another; name another folder"
+            )
+
+
+def _size_of(picture: Path) -> tuple[int, int]:
+    """(height, width) of a picture, by its header."""
+    return decoded(picture, lambda opened, _: (opened.height, opened.width))
 
 
 def in_threads(works: Sequence[Callable[[], None]], workers: int, *, title: str, quiet: bool) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -39,9 +38,6 @@ class Watcher(Protocol):
 
     def see(self, indices: Sequence[int], prob: Tensor) -> None:
         """Take the predictions (B, 1, S, S) float32 of a step, made before it; photos are not mirrored."""
-
-    def end_pass(self) -> None:
-        """Finish an epoch."""
 
     def before_save(self) -> None:
         """Write what has to be on disk before the checkpoint of an epoch."""
@@ -175,11 +171,6 @@ class MapFit(Fit[Drawn]):
             self.task.watcher.see(batch.indices, flip(prob, batch.mirrored.to(device)))
         return [self.trainer.descend(loss, self.optimizer)]
 
-    def end_pass(self) -> None:
-        """End the epoch of the watcher."""
-        if self.task.watcher is not None:
-            self.task.watcher.end_pass()
-
     def before_save(self) -> None:
         """Let the watcher write what it has."""
         if self.task.watcher is not None:
@@ -194,23 +185,3 @@ class MapFit(Fit[Drawn]):
 def _as_real(plane: Tensor) -> Tensor:
     """Bytes as numbers in [0, 1]; other numbers as float32."""
     return unit_range(plane) if plane.dtype == torch.uint8 else plane.float()
-
-
-def predicted(
-    detector: nn.Module, photos: PhotoSource, trainer: Trainer, *, batch_size: int
-) -> Iterator[NDArray[np.uint8]]:
-    """Predict photos one after the other: (S, S) uint8 0..255 each.
-
-    Args:
-        detector: in eval mode, on the device of the trainer.
-        photos: N square photos.
-        trainer: device and arithmetic.
-        batch_size: photos at a time.
-    """
-    device = trainer.fabric.device
-    for first in range(0, len(photos), batch_size):
-        indices = range(first, min(first + batch_size, len(photos)))
-        shown = torch.from_numpy(np.stack([photos[index] for index in indices])).to(device)
-        with torch.inference_mode():
-            prob = torch.sigmoid(detector(unit_range(shown.permute(0, 3, 1, 2))).float())
-        yield from (prob[:, 0] * 255).round().to(torch.uint8).cpu().numpy()

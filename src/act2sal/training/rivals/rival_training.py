@@ -1,6 +1,6 @@
 """What the trainings of all learned rivals have at hand: photos, maps, fits that go on, pictures for the report."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 
 from act2sal.config import Stage2Config
 from act2sal.data.photo_bank import PhotoBank
-from act2sal.data.photo_batches import PhotoSource
+from act2sal.data.photo_batches import PhotoSource, stack
 from act2sal.networks.rivals import SaliencyNetwork
+from act2sal.predict.detector import BATCH
+from act2sal.predict.torch_network import TorchNetwork
 from act2sal.runs.samples import Samples
 from act2sal.runs.training_state import TrainingState
+from act2sal.runtime.fabric import lone_fabric
 from act2sal.training.assembly import initial_detector
 from act2sal.training.generation import Generation
 from act2sal.training.rivals.arrays import kept_array
-from act2sal.training.rivals.map_fit import MapLoss, MapTask, Plane, Watcher, fit_on_maps, predicted
+from act2sal.training.rivals.map_fit import MapLoss, MapTask, Plane, Watcher, fit_on_maps
 
 SEEDS_OF_A_FIT = 100_000
 """Between the seeds of the epochs of two fits."""
@@ -92,8 +95,13 @@ class RivalTraining:
 
     def predictions(self, name: str, detector: SaliencyNetwork) -> NDArray[np.uint8]:
         """What a detector predicts for all photos, (N, S, S) uint8; computed once."""
-        found = predicted(detector, self.bank, self.generation.trainer, batch_size=self.stage2.batch_size)
-        return self.kept(f"predicted by {name}", found)
+        return self.kept(f"predicted by {name}", self._predicted(detector))
+
+    def _predicted(self, detector: SaliencyNetwork) -> Iterator[NDArray[np.uint8]]:
+        network = TorchNetwork(detector, size=self.bank.size, fabric=lone_fabric(self.generation.config))
+        for first in range(0, len(self.bank), BATCH):
+            indices = range(first, min(first + BATCH, len(self.bank)))
+            yield from np.round(network(stack(self.bank, indices)) * 255).astype(np.uint8)
 
     def kept(
         self,

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from act2sal.a2s.pseudo_labels import refine_prob
-from act2sal.a2s.rectify import historical_average
+from act2sal.a2s.rectify import historical_average, quantise
 from act2sal.config import LabelConfig
 from act2sal.data.label_bank import LabelBank
 from act2sal.data.photo_bank import PhotoBank
+from act2sal.data.photo_batches import stack
 from act2sal.networks.rivals import SaliencyNetwork
 from act2sal.rivals.soft_f import (
     BETA2_OF_PHASE,
@@ -135,7 +136,6 @@ class PredictionAverage:
 
     def __init__(self, folder: Path, bank: PhotoBank, state: TrainingState, stopwatch: Stopwatch) -> None:
         self.folder, self.bank, self.state, self.stopwatch = folder, bank, state, stopwatch
-        self.seen: dict[int, NDArray[np.uint8]] = {}
 
     def begin(self, epoch: int) -> None:
         """Open the average as it stands before an epoch; zeros before the first one."""
@@ -146,24 +146,18 @@ class PredictionAverage:
         self.labels = LabelBank(self.folder, epoch=epoch)
 
     def see(self, indices: Sequence[int], prob: Tensor) -> None:
-        """Keep the predictions of a step, (B, 1, S, S) float32."""
+        """Average the predictions of a step, (B, 1, S, S) float32, into what the epoch began with."""
         if not prob.isfinite().all():  # the CRF takes no others
             raise FloatingPointError("the maps of USPS are no longer finite; a lower stage2.lr may help")
-        self.seen |= dict(zip(indices, (prob[:, 0] * 255).round().to(torch.uint8).cpu().numpy(), strict=True))
-
-    def end_pass(self) -> None:
-        """Average what was seen in an epoch."""
         with self.stopwatch.part("CRF"):
-            for index, prob in self.seen.items():
-                averaged = historical_average(
-                    self.bank[index][None],
-                    unit(prob[None]),
-                    unit(self.labels.read([index])[0].numpy()),
-                    momentum=MOMENTUM,
-                    refine=partial(refine_prob, config=CRF),
-                )
-                self.labels.write([index], torch.from_numpy(np.round(averaged * 255).astype(np.uint8))[None])
-        self.seen = {}
+            averaged = historical_average(
+                stack(self.bank, indices),
+                prob[:, 0].cpu().numpy(),
+                unit(self.labels.read(indices)[:, 0].numpy()),
+                momentum=MOMENTUM,
+                refine=partial(refine_prob, config=CRF),
+            )
+        self.labels.write(indices, quantise(torch.from_numpy(averaged))[:, None])
 
     def before_save(self) -> None:
         """Write the average to the disk."""
@@ -174,5 +168,5 @@ class PredictionAverage:
         self.labels.commit()
 
     def average(self) -> NDArray[np.uint8]:
-        """The average as it stands, (N, S, S) uint8."""
-        return self.labels.read(range(len(self.bank)))[:, 0].numpy()
+        """The average as it stands, (N, S, S) uint8, mapped for reading."""
+        return self.labels.array

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from act2sal.classical import METHODS
 from act2sal.config import MethodName
-from act2sal.data.images import resize_map, write_gray_png
+from act2sal.data.images import gray_png, resize_map
+from act2sal.data.origin import Origin, marked_png, write_result
+from act2sal.networks.encoders import Encoder
 from act2sal.networks.rivals import SaliencyNetwork
 from act2sal.runs.samples import Samples
 from act2sal.training.generation import Generation
@@ -48,8 +51,10 @@ def write_rival(generation: Generation, samples: Samples) -> None:
     detector = FITS[method](training)
     found = training.predictions(f"{method} at the end", detector)
     targets = bank.outputs(generation.folder.labels)
+    origin = Origin("label", cast(Encoder, detector.encoder).supervision)
     for prob, size, target in zip(found, bank.original_sizes, targets, strict=True):
         enlarged = resize_map(unit(prob), size)
-        write_gray_png(target, np.round(255 * enlarged).astype(np.uint8))
+        pixels = gray_png(np.round(255 * enlarged).astype(np.uint8))
+        write_result(target, marked_png(pixels, origin))
     samples.labels(targets)
     finish_detector(generation, detector, bank, samples)

@@ -221,6 +221,8 @@ class DetectorFit(Fit[Drawn]):
             )
             for logits in maps
         ]
+        if parallel.world() > 1:  # whose gradients are averaged only if every weight takes part
+            losses += [0 * idle.sum() for idle in outputs if not any(idle is counted for counted in maps)]
         return sum(losses[1:], start=losses[0])
 
     def _disagreement(self, photos: Tensor, logits: Tensor) -> Tensor:
