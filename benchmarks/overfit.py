@@ -54,7 +54,8 @@ def main() -> None:
     options = parser.parse_args()
     photos, masks = squares(options)
     figures = {
-        "command": "python benchmarks/overfit.py PHOTOS MASKS --out recipes/results/overfit.json",
+        "command": "python benchmarks/overfit.py PHOTOS MASKS --encoder-weights "
+        f"{Path(options.encoder_weights).name} --out recipes/results/overfit.json",
         "hardware": hardware(),
         **{name: getattr(options, name) for name in ("count", "size", "encoder", "own_loss")},
         "detectors": {name: overfitted(name, photos, masks, options) for name in options.detectors},

@@ -6,6 +6,7 @@ results.md and benchmarks.md come from templates/ beside this file; README.md ge
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -71,6 +72,7 @@ def context() -> dict[str, Any]:
     found = {path.stem: result(path.stem) for path in RESULTS.glob("*.json") if path.stem.isidentifier()}
     upsampling, cutout = found["upsampling"], found["cutout_speed"]["seconds_on_one_core"]
     return found | {
+        "serve_medians": serve_medians(found["serve_speed"]),
         "recipe_table": table.table,
         "published_maps_table": published_maps.markdown,
         "classical_table": classical.markdown,
@@ -96,6 +98,17 @@ def result(name: str) -> dict[str, Any]:
 def score(value: float, digits: int = 3) -> str:
     """A score as the field writes it: .887."""
     return f"{value:.{digits}f}".removeprefix("0")
+
+
+def serve_medians(measured: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Medians over the rounds of both services."""
+    return {
+        name: {
+            what: statistics.median(one[name][what] for one in measured["rounds"])
+            for what in ("p95_ms", "start_seconds")
+        }
+        for name in ("serve", "one photo per request")
+    }
 
 
 def pair(row: dict[str, Any]) -> str:
