@@ -227,15 +227,18 @@ def test_a_page_of_a_service_with_a_token_asks_for_it(photos: list[Path], tmp_pa
     token = tmp_path / "token"
     token.write_text("secret-of-sixteen-letters\n")
     with served("--quiet", "--token-file", token) as (address, _), opened(address) as page:
+        from playwright.sync_api import expect
+
         page.set_input_files("#files", [photos[3]])
         page.fill("#ask #token", "wrong")
         page.press("#ask #token", "Enter")
-        page.wait_for_selector("#ask #token:focus")
-        assert page.input_value("#ask #token") == ""
-        page.fill("#ask #token", "secret-of-sixteen-letters")
+        token_field = page.locator("#ask #token")
+        expect(token_field).to_have_value("")  # that of a new dialog: the old one holds the wrong token
+        expect(token_field).to_be_focused()
+        token_field.fill("secret-of-sixteen-letters")
         page.click("#ask button")
-        page.wait_for_selector("#save:enabled")
-        assert page.locator("#ask").count() == 0
+        expect(page.locator("#status")).to_have_text("1 of 1 done", timeout=30_000)
+        expect(page.locator("#ask")).to_have_count(0)
 
 
 @pytest.mark.parametrize("where", ["", "training"])
