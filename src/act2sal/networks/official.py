@@ -18,7 +18,7 @@ from act2sal.errors import CheckpointError
 from act2sal.networks.checkpoint import save_detector, save_stage1
 from act2sal.networks.encoder_weights import encoder_tensors, match
 from act2sal.networks.encoders import UNKNOWN, Encoder, encoder_from_metadata
-from act2sal.networks.official_rivals import OFFICIAL_RIVALS
+from act2sal.networks.official_rivals import OFFICIAL_RIVALS, THIRD_PARTY_PICANET_MARK
 from act2sal.networks.weight_files import WeightsError, read_weights
 
 RESNET50 = {
@@ -91,6 +91,11 @@ def convert_official(source: Path, target: Path, *, half: bool = False) -> str:
     except Exception as error:  # tensors of any shape, under the official names
         first = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{source} is not as the official code writes it: {first}") from error
+    if THIRD_PARTY_PICANET_MARK in tensors:
+        raise CheckpointError(
+            f"{source} is a third party's PiCANet: its local attention sums along the wrong axis and "
+            "it has other layers, so no network of ours gives its maps"
+        )
     raise CheckpointError(
         f"{source} is neither a stage 1 nor a detector of the official A2S code, nor one of "
         f"{', '.join(OFFICIAL_RIVALS)} with the encoder that its authors took"

@@ -208,6 +208,8 @@ PICANET_ENCODER = {
 PICANET_VGG_ENCODER = {**PICANET_ENCODER, "encoder.name": "vgg16", "encoder.output_stride": "16"}
 PICANET_MARK = "level4.att.renet.vertical.weight_x_fwd"
 PICANET_VGG_MARK = "level7.att.renet.vertical.weight_x_fwd"
+THIRD_PARTY_PICANET_MARK = "decoder.0.picanet.renet.vertical.weight_ih_l0"
+"""Of Ugness/PiCANet-Implementation, another network, which is known in order to be refused by name."""
 
 
 def _picanet_rules(levels: Sequence[int]) -> Rules:
