@@ -28,6 +28,7 @@ Format = Literal["png", "jpg", "webp", "tiff", "gif"]
 Refine = Literal["none", "crf"]
 Annotations = Literal["coco", "yolo"]
 Matting = Literal["closed-form", "knn"]
+ScaleName = Literal["smoke", "cpu", "gpu", "full"]
 MethodName = Literal["a2s", "sbf", "mnl", "usps"]
 PresetName = Literal[
     "default", "paper", "official", "salod", "basnet", "cpd", "itsd", "minet", "picanet", "sbf", "mnl", "usps"

@@ -13,10 +13,12 @@ import torch
 
 from act2sal import cli, demo
 from act2sal.cli import COMMANDS, ending, main
+from act2sal.data import set_check
 from act2sal.evaluation import comparison as comparisons
 from act2sal.evaluation import scoring
 from act2sal.networks import official
 from act2sal.predict import export, job
+from act2sal.reproduce import reproduction
 from act2sal.serve import server
 from act2sal.training import labelling, pipeline
 from tiny import tiny_arguments
@@ -54,6 +56,8 @@ WORDS = {
     "convert": ["model.pth", "--out", "model.safetensors"],
     "demo": [],
     "serve": [],
+    "reproduce": ["table1", "--out", "reproduced"],
+    "data": ["check", "."],
 }
 
 
@@ -66,7 +70,7 @@ def planted(reason: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = [
         *((pipeline, "train"), (labelling, "label"), (job, "rendering_of"), (comparisons, "compare")),
         *((scoring, "map_sets_of"), (export, "export"), (official, "convert_official"), (demo, "demo")),
-        (server, "require_serve"),
+        *((server, "require_serve"), (reproduction, "reproduce"), (set_check, "check_sets")),
     ]
     for module, name in functions:
         monkeypatch.setattr(module, name, broken)

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from act2sal.cli.commands import (
     compare_command,
     convert_command,
+    data_command,
     demo_command,
     evaluate_command,
     export_command,
     label_command,
     predict_command,
+    reproduce_command,
     serve_command,
     train_command,
 )
@@ -32,6 +34,8 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "evaluate": (evaluate_command, "score maps against masks"),
     "export": (export_command, "a detector as an ONNX file"),
     "convert": (convert_command, "read a checkpoint of the published A2S code"),
+    "reproduce": (reproduce_command, "re-run tables and figures of the paper"),
+    "data": (data_command, "what of the field's data sets is there, and what is odd"),
     "demo": (demo_command, "train and predict on bundled material"),
 }
 

@@ -1,6 +1,7 @@
 """The commands of `act2sal`: each parses, calls one function, prints."""
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,11 +16,13 @@ from act2sal.cli.options import (
     METHODS,
     CompareOptions,
     ConvertOptions,
+    DataOptions,
     DemoOptions,
     EvaluateOptions,
     ExportOptions,
     LabelOptions,
     PredictOptions,
+    ReproduceOptions,
     ServeOptions,
     TrainOptions,
 )
@@ -37,6 +40,7 @@ from act2sal.runtime.gpu import refuse_missing
 
 if TYPE_CHECKING:
     from act2sal.predict.job import Job
+    from act2sal.reproduce.reproduction import Wish
     from act2sal.serve.settings import Settings
 
 Options = TypeVar("Options")
@@ -305,6 +309,67 @@ def convert_command(arguments: Sequence[str]) -> int:
     kind = convert_official(options.source, options.out, half=options.half)
     print(f"{options.out}: {kind}")
     return OK
+
+
+def reproduce_command(arguments: Sequence[str]) -> int:
+    """`act2sal reproduce`."""
+    options = _parse(ReproduceOptions, arguments, "reproduce")
+    from act2sal.reproduce import reproduction
+    from act2sal.reproduce.rendering import rendered
+    from act2sal.reproduce.results import Table
+
+    wish = _wish_of(options)
+    if options.dry_run:
+        for line in reproduction.planned(wish):
+            print(line)
+        return OK
+    for name, result in reproduction.reproduce(
+        wish, ["act2sal", "reproduce", *arguments], quiet=options.quiet
+    ):
+        if isinstance(result, Table):
+            print(rendered(result, "terminal"))
+        print(f"{options.out / name}.md", flush=True)
+    return OK
+
+
+def _wish_of(options: ReproduceOptions) -> "Wish":
+    """What is asked for; a mistyped target is refused."""
+    from act2sal.reproduce.reproduction import ALL, Wish, named
+    from act2sal.reproduce.targets import TARGETS
+
+    for name in options.targets:
+        if name not in (*TARGETS, ALL):
+            close = difflib.get_close_matches(name, [*TARGETS, ALL], n=1)
+            hint = f"did you mean {close[0]}?" if close else f"possible: {', '.join(TARGETS)}, {ALL}"
+            raise InputError(f"there is no target {name!r}; {hint}")
+    if not options.targets:
+        raise InputError(f"reproduce needs a TARGET; possible: {', '.join(TARGETS)}, {ALL}")
+    if len(set(options.seeds)) < max(1, len(options.seeds)) or not options.seeds:
+        raise InputError("--seeds needs at least one seed, each once")
+    return Wish(
+        targets=named(options.targets),
+        out=options.out,
+        scale=options.scale,
+        data=options.data,
+        seeds=options.seeds,
+        photos=options.photos,
+        tests=options.tests,
+        encoder=options.encoder,
+        encoder_weights=options.encoder_weights,
+        device=options.device,
+        workers=options.workers,
+    )
+
+
+def data_command(arguments: Sequence[str]) -> int:
+    """`act2sal data`."""
+    options = _parse(DataOptions, arguments, "data")
+    from act2sal.data.set_check import check_sets, told_lines
+
+    checked, missing = check_sets(options.folder, quiet=options.quiet)
+    for line in told_lines(checked, missing):
+        print(line)
+    return SOME_FAILED if any(one.odd for one in checked) or not checked else OK
 
 
 def demo_command(arguments: Sequence[str]) -> int:

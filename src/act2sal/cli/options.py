@@ -15,6 +15,7 @@ from act2sal.config import (
     Matting,
     PresetName,
     Refine,
+    ScaleName,
     Stage1Config,
     TrainConfig,
 )
@@ -348,7 +349,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Turn a checkpoint of the published A2S code (stage 1 or 2), BASNet, CPD, ITSD or MINet into a model file.
+    """Turn a published checkpoint of A2S (stage 1 or 2), BASNet, CPD, ITSD, MINet or PiCANet into a model file.
 
     act2sal convert OFFICIAL.pth --out MODEL.safetensors
     """
@@ -372,3 +373,68 @@ class DemoOptions:
     """Folder of the demo; an earlier demo there is replaced."""
     quiet: bool = False
     """No progress bars."""
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """Re-run tables and figures of the paper, ours beside the printed numbers.
+
+    act2sal reproduce all --out smoke --scale smoke
+    act2sal reproduce table5 fig9 --data DATA --out OUT --scale cpu
+    act2sal reproduce all --data DATA --out OUT --scale full --seeds 0 1 2 --dry-run
+
+    TARGET is table1 to table8, fig1, fig4, fig5, fig7 to fig11, or all. Trainings that several of them need are done
+    once, and kept in DIR/runs; a call that was stopped goes on where it was. Each target becomes TARGET.json, .md,
+    .tex and .html, figures .png and .svg. Masks score what was trained; trainings see photos alone, but for the
+    supervised rows of table2.
+    """
+
+    targets: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET ...")]]
+    """Tables and figures."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the results."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of data sets (MSRA-B or DUTS-TR to train on, ECSSD and others to test on); act2sal data check says what
+    is there. Scale smoke needs none."""
+    scale: ScaleName = "smoke"
+    """smoke: bundled scenes, minutes, numbers without meaning; cpu: hundreds of photos, MobileNetV2; gpu: 3,000
+    photos by the paper's text; full: the paper's own setting."""
+    seeds: tuple[int, ...] = (0,)
+    """Every training is done once for each; tables give mean and deviation."""
+    photos: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Training photos, spread evenly over the set; None: as many as the scale says."""
+    tests: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Photos of each test set, spread evenly; None: as many as the scale says."""
+    encoder: str | None = None
+    """Encoder of both stages; None: that of the scale."""
+    encoder_weights: str | None = None
+    """Its weights: timm, moco_v2, builtin, random, or a file; None: those of the scale."""
+    dry_run: bool = False
+    """Print the plan, with guesses of the time, and train nothing."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    workers: int = 0
+    """Threads of every pool, at most one per core that this process may use; 0: one per core."""
+    max_pixels: int = MAX_PIXELS
+    """Of the largest photo that is read; others are named and left out."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Look at the data sets of the field below a folder: what is there, what is missing, what is odd.
+
+    act2sal data check DIR
+
+    Known are ECSSD, MSRA-B, DUT-OMRON, PASCAL-S, DUTS-TR, DUTS-TE, HKU-IS and SOD, by the names of their folders.
+    """
+
+    action: tyro.conf.Positional[Annotated[Literal["check"], tyro.conf.arg(metavar="check")]]
+    """check: open every photo and mask."""
+    folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
+    """Folder of data sets."""
+    max_pixels: int = MAX_PIXELS
+    """Of the largest photo that is read; others count as unreadable."""
+    quiet: bool = False
+    """No progress bar."""

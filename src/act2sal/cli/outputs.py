@@ -7,11 +7,13 @@ from typing import Any
 from act2sal.cli.options import (
     CompareOptions,
     ConvertOptions,
+    DataOptions,
     DemoOptions,
     EvaluateOptions,
     ExportOptions,
     LabelOptions,
     PredictOptions,
+    ReproduceOptions,
     ServeOptions,
     TrainOptions,
 )
@@ -120,6 +122,17 @@ def _demo(options: DemoOptions) -> None:
     refuse_folder(options.out, "--out")
 
 
+def _reproduce(options: ReproduceOptions) -> None:
+    refuse_folder(options.out, "--out")
+    if options.data is not None and not options.data.is_dir():
+        raise InputError(f"--data {options.data}: no such folder")
+
+
+def _data(options: DataOptions) -> None:
+    if not options.folder.is_dir():
+        raise InputError(f"{options.folder}: no such folder")
+
+
 _CHECKS: dict[str, Callable[[Any], None]] = {
     "train": _train,
     "label": _label,
@@ -130,4 +143,6 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "export": _export,
     "convert": _convert,
     "demo": _demo,
+    "reproduce": _reproduce,
+    "data": _data,
 }

@@ -15,6 +15,7 @@ class SodSet:
         source: who made it.
         note: what a reader of scores has to know.
         aliases: beginnings of folder names, as lower-case letters and digits.
+        home: address of the page where its makers, or those of its masks, offer it.
     """
 
     name: str
@@ -23,10 +24,19 @@ class SodSet:
     source: str
     note: str
     aliases: tuple[str, ...]
+    home: str
 
 
 SOD_SETS = (
-    SodSet("ECSSD", 1000, "test", "Yan et al., CVPR 2013", "structurally complex scenes", ("ecssd",)),
+    SodSet(
+        "ECSSD",
+        1000,
+        "test",
+        "Yan et al., CVPR 2013",
+        "structurally complex scenes",
+        ("ecssd",),
+        "http://www.cse.cuhk.edu.hk/leojia/projects/hsaliency/dataset.html",
+    ),
     SodSet(
         "MSRA-B",
         5000,
@@ -34,8 +44,17 @@ SOD_SETS = (
         "Liu et al., TPAMI 2011; masks by Jiang et al., CVPR 2013",
         "the paper trains on its training and validation photos",
         ("msrab",),
+        "https://mmcheng.net/drfi/",
     ),
-    SodSet("DUT-OMRON", 5168, "test", "Yang et al., CVPR 2013", "", ("dutomron", "duto")),
+    SodSet(
+        "DUT-OMRON",
+        5168,
+        "test",
+        "Yang et al., CVPR 2013",
+        "",
+        ("dutomron", "duto"),
+        "http://saliencydetection.net/dut-omron/",
+    ),
     SodSet(
         "PASCAL-S",
         850,
@@ -43,13 +62,44 @@ SOD_SETS = (
         "Li et al., CVPR 2014",
         "graded masks; five have no pixel above 127 (359, 408, 424, 460, 622): both 850 and 845 are in use",
         ("pascals",),
+        "https://cbs.ic.gatech.edu/salobj/",
     ),
-    SodSet("DUTS-TR", 10553, "training", "Wang et al., CVPR 2017", "photos of ImageNet DET", ("dutstr",)),
-    SodSet("DUTS-TE", 5019, "test", "Wang et al., CVPR 2017", "photos of ImageNet and SUN", ("dutste",)),
     SodSet(
-        "HKU-IS", 4447, "test", "Li and Yu, CVPR 2015", "1,447 of them are its own test split", ("hkuis",)
+        "DUTS-TR",
+        10553,
+        "training",
+        "Wang et al., CVPR 2017",
+        "photos of ImageNet DET",
+        ("dutstr",),
+        "http://saliencydetection.net/duts/",
     ),
-    SodSet("SOD", 300, "test", "Movahedi and Elder, CVPRW 2010", "photos of the BSDS", ("sod",)),
+    SodSet(
+        "DUTS-TE",
+        5019,
+        "test",
+        "Wang et al., CVPR 2017",
+        "photos of ImageNet and SUN",
+        ("dutste",),
+        "http://saliencydetection.net/duts/",
+    ),
+    SodSet(
+        "HKU-IS",
+        4447,
+        "test",
+        "Li and Yu, CVPR 2015",
+        "1,447 of them are its own test split",
+        ("hkuis",),
+        "https://i.cs.hku.hk/~gbli/deep_saliency.html",
+    ),
+    SodSet(
+        "SOD",
+        300,
+        "test",
+        "Movahedi and Elder, CVPRW 2010",
+        "photos of the BSDS",
+        ("sod",),
+        "http://elderlab.yorku.ca/SOD/",
+    ),
 )
 
 MASK_FOLDERS = ("masks", "mask", "gt", "gts", "groundtruth", "groundtruths", "annotation", "annotations")
@@ -78,9 +128,14 @@ def find_sod_sets(root: Path) -> list[FoundSet]:
     for sod_set in SOD_SETS:
         for folder in children:
             masks = _child(folder, MASK_FOLDERS)
-            if _plain(folder.name).startswith(sod_set.aliases) and masks is not None:
+            if is_named_like(folder, sod_set) and masks is not None:
                 found.append(FoundSet(sod_set, folder, masks, _child(folder, PHOTO_FOLDERS)))
     return found
+
+
+def is_named_like(folder: Path, sod_set: SodSet) -> bool:
+    """Whether the name of a folder begins like that of a data set; case and punctuation do not count."""
+    return _plain(folder.name).startswith(sod_set.aliases)
 
 
 def ends_like(name: str, endings: tuple[str, ...]) -> bool:

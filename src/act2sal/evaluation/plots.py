@@ -19,7 +19,7 @@ from act2sal.evaluation import Curves
 # Okabe and Ito's palette, told apart by the colour-blind, without its yellow; dashes tell them apart in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
+CURVE_STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
 _LEVELS = np.arange(255, -1, -1)
 
 Points = Callable[[Curves], tuple[NDArray[Any], NDArray[Any]]]
@@ -33,7 +33,7 @@ def write_curves(folder: Path, curves: Mapping[str, Curves]) -> list[Path]:
         folder: made where missing.
         curves: by the name of the method, in the order of the legend.
     """
-    with style.context({**_STYLE, "svg.hashsalt": "act2sal"}):
+    with style.context({**CURVE_STYLE, "svg.hashsalt": "act2sal"}):
         recall = _figure(curves, "recall", "precision", lambda c: (c.recall, c.precision))
         measure = _figure(curves, "threshold", "F-measure", lambda c: (_LEVELS, c.f))
         return [
@@ -43,13 +43,18 @@ def write_curves(folder: Path, curves: Mapping[str, Curves]) -> list[Path]:
         ]
 
 
+def curve_look(number: int) -> dict[str, Any]:
+    """Colour, dash and width of the curve of a number, counted from 0."""
+    dash = _DASHES[number % len(_DASHES)]
+    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": dash, "linewidth": 1.8}
+
+
 def _figure(curves: Mapping[str, Curves], x: str, y: str, points: Points) -> Figure:
     figure = Figure(figsize=(4.2, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes: Axes = figure.add_subplot()
     for number, (name, of_method) in enumerate(curves.items()):
-        colour, dash = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
-        axes.plot(*points(of_method), color=colour, linestyle=dash, linewidth=1.8, label=name)
+        axes.plot(*points(of_method), label=name, **curve_look(number))
     axes.set(xlabel=x, ylabel=y, ylim=(0, 1), xlim=(0, 255) if x == "threshold" else (0, 1))
     axes.grid(visible=True, alpha=0.2)
     axes.legend(loc="lower left" if x == "recall" else "lower center", frameon=False, fontsize=9)

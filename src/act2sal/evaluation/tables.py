@@ -1,6 +1,6 @@
 """Tables of scores as terminal text, Markdown, LaTeX and HTML."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from html import escape
 from typing import Literal
 
@@ -24,6 +24,15 @@ HEADINGS = {
 
 Rows = Sequence[Sequence[str]]
 
+BOLD = ("\ue000", "\ue001")
+"""Around a cell that is set in bold: signs for private use, which no text holds and no format escapes."""
+_BOLD: dict[TableFormat, tuple[str, str]] = {
+    "terminal": ("", ""),
+    "markdown": ("**", "**"),
+    "latex": (r"\textbf{", "}"),
+    "html": ("<strong>", "</strong>"),
+}
+
 
 def score_text(value: float) -> str:
     """Three decimals without the zero in front, as papers print it; a sign is kept."""
@@ -31,15 +40,30 @@ def score_text(value: float) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
-def table(head: Sequence[str], rows: Rows, style: TableFormat) -> str:
+def table(
+    head: Sequence[str], rows: Rows, style: TableFormat, *, best: Collection[tuple[int, int]] = ()
+) -> str:
     """A table with names in its first column and numbers in the others; ends with a line break.
+
+    Args:
+        head: of each column.
+        rows: cells.
+        style: format.
+        best: cells, by row and column, that are set in bold, where the format has that.
 
     Raises:
         ValueError: a row of another length than the head.
     """
     if any(len(row) != len(head) for row in rows):
         raise ValueError("every row needs as many cells as the head")
-    return _WRITERS[style](head, rows)
+    marked = [
+        [BOLD[0] + cell + BOLD[1] if (row, column) in best else cell for column, cell in enumerate(cells)]
+        for row, cells in enumerate(rows)
+    ]
+    text = _WRITERS[style](head, marked if style != "terminal" else rows)
+    for mark, written in zip(BOLD, _BOLD[style], strict=True):
+        text = text.replace(mark, written)
+    return text
 
 
 def _terminal(head: Sequence[str], rows: Rows) -> str:
@@ -84,7 +108,18 @@ def _latex_text(text: str) -> str:
         ("#", r"\#"),
     ):
         text = text.replace(plain, escaped)
-    return text.replace("‡", r"$\ddagger$").replace("±", r"$\pm$")
+    for sign, command in _LATEX_SIGNS.items():
+        text = text.replace(sign, command)
+    return text
+
+
+_LATEX_SIGNS = {
+    "‡": r"$\ddagger$",
+    "†": r"$\dagger$",
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
 
 
 def _html(head: Sequence[str], rows: Rows) -> str:

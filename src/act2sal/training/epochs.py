@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -18,6 +18,10 @@ from act2sal.training.sampling import own_batches, own_generator
 
 Item = TypeVar("Item")
 
+EpochWatcher = Callable[[str, int, nn.Module], None]
+"""Looks on after each epoch: is told the name of a fit in the log, the epoch, counted from 1, and the network in eval
+mode, in which it changes nothing."""
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -29,6 +33,7 @@ class Trainer:
         log: receives one row per epoch.
         quiet: no progress bars.
         stopwatch: times the parts of an epoch.
+        watcher: looks on after each epoch, such as to score it; None: nobody does. No option sets it.
     """
 
     fabric: Fabric
@@ -36,6 +41,16 @@ class Trainer:
     log: EpochLog
     quiet: bool = False
     stopwatch: Stopwatch = OFF
+    watcher: EpochWatcher | None = None
+
+    def show(self, stage: str, epoch: int, network: nn.Module) -> None:
+        """Let the watcher, if there is one, see the network of a fit after an epoch, counted from 1."""
+        if self.watcher is None:
+            return
+        network.eval()
+        with torch.no_grad():
+            self.watcher(stage, epoch, network)
+        network.train()
 
     def descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
         """Take one step down the gradient of a scalar loss; returns the loss, detached, without waiting for a GPU."""
@@ -138,6 +153,7 @@ def run_epochs(
         lap = trainer.stopwatch.lap()
         means = _pass(fit, optimizer, trainer, epoch)
         trainer.log({"stage": plan.stage, "epoch": epoch + 1, **means, **lap.row()})
+        trainer.show(plan.stage, epoch + 1, network)
         fit.before_save()
         state.save(epoch + 1, network, optimizer, average)
         fit.after_save()

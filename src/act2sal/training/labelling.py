@@ -20,7 +20,7 @@ from act2sal.runtime import cores
 from act2sal.runtime.fabric import make_fabric
 from act2sal.runtime.hardware import named
 from act2sal.training.assembly import initial_encoder
-from act2sal.training.epochs import Trainer
+from act2sal.training.epochs import EpochWatcher, Trainer
 from act2sal.training.photos import PhotosUsed, photo_bank, photos_of, workers_of
 from act2sal.training.stage1.feature_source import frozen_features, is_constant
 from act2sal.training.stage1.features import LiveFeatures
@@ -39,6 +39,7 @@ def label(
     run: Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    watcher: EpochWatcher | None = None,
 ) -> PhotosUsed:
     """Write the pseudo labels of the photos in a folder: `OUT/a/b.png` for `PHOTOS/a/b.jpg` (A2S, stage 1).
 
@@ -51,6 +52,7 @@ def label(
         run: run directory whose fitted stage 1, size, sign and label options are used instead of fitting one.
         overwrite: write labels anew that are there already; without it they are kept.
         quiet: no progress bars.
+        watcher: looks on after each epoch, of which the fit learns nothing.
 
     Raises:
         DatasetError: as `pipeline.train`, or a label would replace a photo.
@@ -69,12 +71,19 @@ def label(
     else:
         load_stage1(run / "stage1.safetensors")
     with locked(out), cores.at_most(workers_of(config)):
-        outcome = _label(found, out, config, run, overwrite=overwrite, quiet=quiet)
+        outcome = _label(found, out, config, run, watcher, overwrite=overwrite, quiet=quiet)
     return replace(outcome, failures=undone + outcome.failures)
 
 
 def _label(
-    found: Sequence[Photo], out: Path, config: TrainConfig, run: Path | None, *, overwrite: bool, quiet: bool
+    found: Sequence[Photo],
+    out: Path,
+    config: TrainConfig,
+    run: Path | None,
+    watcher: EpochWatcher | None,
+    *,
+    overwrite: bool,
+    quiet: bool,
 ) -> PhotosUsed:
     """`label`, in the one process that writes to `out`."""
     fabric = make_fabric(config)
@@ -82,7 +91,7 @@ def _label(
         logger.info("device: %s", named(fabric.device))
     work = _prepare_work_folder(out, config, found)
     bank = photo_bank(found, work, config, config.stage1.size, quiet=quiet)
-    trainer = Trainer(fabric, config.seed, _no_log, quiet)
+    trainer = Trainer(fabric, config.seed, _no_log, quiet, watcher=watcher)
     stage = Stage1(bank, work / FEATURES, work, work, config, trainer)
     fitted = fit_stage1(stage) if run is None else _load_fitted(run, stage)
     write_all_labels(fitted, out, stage, phase="labels", resume=not overwrite)

@@ -28,7 +28,7 @@ from act2sal.runtime.peak_memory import MEMORY, peak_memory
 from act2sal.runtime.stopwatch import Stopwatch
 from act2sal.training.about import read_supervision
 from act2sal.training.assembly import initial_detector, initial_encoder
-from act2sal.training.epochs import Trainer
+from act2sal.training.epochs import EpochWatcher, Trainer
 from act2sal.training.generation import Generation
 from act2sal.training.generation_detector import write_generation_detector
 from act2sal.training.generation_labels import write_generation_labels
@@ -53,6 +53,7 @@ def train(
     overwrite: bool = False,
     quiet: bool = False,
     profile: bool = False,
+    watcher: EpochWatcher | None = None,
 ) -> PhotosUsed:
     """Train a detector on the photos in a folder, into the run directory `out` (A2S, both stages).
 
@@ -65,6 +66,7 @@ def train(
         overwrite: replace the run in `out`.
         quiet: no progress bars.
         profile: measure where the time goes, for log, report and profile.json; on a GPU, wait for every part to end.
+        watcher: looks on after each epoch, of which the training learns nothing; for one process alone.
 
     Raises:
         RunError: `out` cannot be used so, or the run in it was started with other photos.
@@ -77,9 +79,20 @@ def train(
         OSError: the disk is full; with `resume` the run goes on once there is room.
         ConfigError: several machines, and the environment does not say which one this is.
         LostProcessError: one of several processes was killed, or cannot be reached.
+        ValueError: a watcher of several processes.
     """
+    if watcher is not None and config.devices * config.num_nodes > 1:
+        raise ValueError("a training of several processes cannot be watched")
     work = partial(
-        _train, photos, out, config, resume=resume, overwrite=overwrite, quiet=quiet, profile=profile
+        _train,
+        photos,
+        out,
+        config,
+        watcher,
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet,
+        profile=profile,
     )
     if config.devices * config.num_nodes > 1 and not launching.launched():
         return launching.run(config, work)
@@ -91,6 +104,7 @@ def _train(
     photos: Path,
     out: Path,
     config: TrainConfig,
+    watcher: EpochWatcher | None,
     *,
     resume: bool,
     overwrite: bool,
@@ -100,13 +114,16 @@ def _train(
     """Run `train` in this process, which may be one of several."""
     config = launching.as_launched(config)
     with cores.at_most(workers_of(config)):
-        return _trained(photos, out, config, resume=resume, overwrite=overwrite, quiet=quiet, profile=profile)
+        return _trained(
+            photos, out, config, watcher, resume=resume, overwrite=overwrite, quiet=quiet, profile=profile
+        )
 
 
 def _trained(
     photos: Path,
     out: Path,
     config: TrainConfig,
+    watcher: EpochWatcher | None,
     *,
     resume: bool,
     overwrite: bool,
@@ -125,7 +142,8 @@ def _trained(
         logger.warning("trained on MASKS, those in %s: this run is supervised", config.masks)
     with _open_run(out, config, resume=resume, overwrite=overwrite) as run:
         _log_processes(run, config, quiet=quiet)
-        trainer = Trainer(fabric, config.seed, run.log, quiet, _stopwatch(fabric, running=profile))
+        stopwatch = _stopwatch(fabric, running=profile)
+        trainer = Trainer(fabric, config.seed, run.log, quiet, stopwatch, watcher)
         bank = _decode_all(found, run, config, trainer)
         failures = [*undone, *(str(failure) for failure in bank.failures)]
         for number in range(1, config.generations + 1):
