@@ -8,17 +8,23 @@ import json
 import re
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from act2sal.config import Stage1Config
+from act2sal.data.sod_sets import SOD_SETS
+from act2sal.reproduce.rendering import VERDICTS, read_result, rendered, told
+from act2sal.reproduce.results import Table
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 RESULTS = ROOT / "recipes" / "results"
-PAGES = ("results.md", "benchmarks.md")
+PAGES = ("results.md", "benchmarks.md", "data.md", "reproduction.md")
+REPRODUCTION = RESULTS / "reproduction"
+"""What `act2sal reproduce` wrote; its pictures are in docs/reproduction."""
 sys.path.insert(0, str(ROOT / "recipes"))
 
 import published_maps  # noqa: E402
@@ -72,6 +78,8 @@ def context() -> dict[str, Any]:
     found = {path.stem: result(path.stem) for path in RESULTS.glob("*.json") if path.stem.isidentifier()}
     upsampling, cutout = found["upsampling"], found["cutout_speed"]["seconds_on_one_core"]
     return found | {
+        "sod_sets": SOD_SETS,
+        "reproduced": {path.stem: reproduced(path) for path in REPRODUCTION.glob("*.json")},
         "serve_medians": serve_medians(found["serve_speed"]),
         "recipe_table": table.table,
         "published_maps_table": published_maps.markdown,
@@ -87,6 +95,23 @@ def context() -> dict[str, Any]:
             found["crf_speed"]["against_pydensecrf2_400x300_10_iterations"]["times_as_fast_median"], 1
         ),
     }
+
+
+def reproduced(file: Path) -> dict[str, Any]:
+    """A table or figure of `act2sal reproduce`: its body as Markdown, claims, note, and how it was made."""
+    found, provenance = read_result(file)
+    if isinstance(found, Table):
+        body, note = table_body(found), found.note
+    else:
+        picture = next(path.name for path in found.files if path.suffix == ".png")
+        body, note = f"![{found.title}](reproduction/{picture})\n", found.caption
+    claims = [(claim.text, VERDICTS[claim.holds], claim.figures) for claim in found.claims]
+    return {"title": found.title, "body": body, "note": note, "claims": claims, "made": told(provenance)}
+
+
+def table_body(found: Table) -> str:
+    """A table alone, without its title and what stands under it."""
+    return rendered(replace(found, title="", claims=(), note=""), "markdown").strip("# \n") + "\n"
 
 
 def result(name: str) -> dict[str, Any]:

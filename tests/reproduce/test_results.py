@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from act2sal.reproduce.rendering import Provenance, commit, rendered, told, write_result
+from act2sal.reproduce.rendering import Provenance, commit, read_result, rendered, told, write_result
 from act2sal.reproduce.results import Claim, Column, Number, Row, Table
 
 PROVENANCE = Provenance("act2sal reproduce", (0, 1), "abc", "photos", "encoder", "scale", "machine")
@@ -100,6 +100,7 @@ def test_files_of_a_table_hold_every_number_and_its_making(tmp_path: Path) -> No
     assert content["provenance"]["seeds"] == [0, 1]
     assert content["rows"][0]["numbers"][0] == {"ours": [0.5, 0.7], "paper": 0.8}
     assert content["claims"][0]["holds"] is True
+    assert read_result(paths[0]) == (TABLE, PROVENANCE)
 
 
 def test_the_commit_names_one() -> None:

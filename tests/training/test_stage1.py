@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from act2sal.a2s.activation import Activation, ActivationNetwork
@@ -338,6 +339,15 @@ def test_cues_at_photo_size_have_the_photos_own_grid(scenes: Path) -> None:
     assert cues[1].shape == (36, 48)
     assert (cues[1] > 0).mean() <= 0.5
     np.testing.assert_allclose(np.abs(cues[1]), np.abs(theta), rtol=1e-4, atol=1e-4)
+
+
+def test_cues_of_photos_whose_sides_are_no_multiples_of_8(tmp_path: Path) -> None:
+    encoder = freeze(tiny_encoder())
+    Image.fromarray(random_squares(1)[0][:57, :41]).save(tmp_path / "odd.png")
+    network = activation_network(LiveFeatures(encoder, random_squares(4), CPU), OPTIONS, seed=0).eval()
+    (cue,) = PhotoSizeCues(network, encoder, [tmp_path / "odd.png"], replace(OPTIONS, fusion_stride=4))
+    stride = OPTIONS.fusion_stride
+    assert cue.shape == (-(-57 // stride), -(-41 // stride))
 
 
 @pytest.mark.parametrize("stride", [2, 8])

@@ -102,6 +102,15 @@ def test_the_second_size_adds_the_squared_difference_of_the_maps(tmp_path: Path)
     assert float(rows[0]["loss"]) == pytest.approx(float(wanted), rel=1e-4)
 
 
+def test_the_average_follows_the_statistics_too() -> None:
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(1))
+    average = moving_average(network, 0.75)
+    for mean in (0.0, 4.0):
+        network[0].running_mean.fill_(mean)
+        average.update_parameters(network)
+    assert float(average.module[0].running_mean) == pytest.approx(0.75 * 0 + 0.25 * 4)
+
+
 def test_the_average_lies_between_the_weights_of_the_steps() -> None:
     detector = fresh_detector()
     average = moving_average(detector, 0.75)

@@ -69,3 +69,64 @@ def test_colours_change_within_bounds_and_grey_stays_grey() -> None:
     grey = photos[:, :1].expand(-1, 3, -1, -1)
     spread = change_colours(grey, draw_colours(6, 0.3, generator(2)))
     assert float((spread.amax(dim=1) - spread.amin(dim=1)).max()) == pytest.approx(0, abs=1e-6)
+
+
+def test_colours_by_hand() -> None:
+    """Saturation about the pixel's grey, then contrast about the photo's level, then half the draw of brightness."""
+    photos = torch.rand(2, 3, 5, 7, generator=generator(), dtype=torch.float64) * 0.4 + 0.3
+    draws = torch.tensor([[0.3, -0.2], [-0.1, 0.25], [0.2, -0.04]], dtype=torch.float64)
+    changed = change_colours(photos, draws.view(3, 2, 1, 1, 1))
+    for photo, result, (saturation, contrast, brightness) in zip(photos, changed, draws.T, strict=True):
+        grey = photo.mean(dim=0, keepdim=True)
+        saturated = grey + (1 + saturation) * (photo - grey)
+        level = saturated.mean()
+        expected = level + (1 + contrast) * (saturated - level) + brightness / 2
+        torch.testing.assert_close(result, expected)
+
+
+def test_draws_of_colours_fill_their_range() -> None:
+    draws = draw_colours(4000, 0.3, generator())
+    assert draws.shape == (3, 4000, 1, 1, 1)
+    for kind in draws:
+        assert -0.3 <= float(kind.min()) < -0.29
+        assert 0.29 < float(kind.max()) <= 0.3
+        assert float(kind.mean()) == pytest.approx(0, abs=0.01)
+
+
+def test_windows_reach_every_side_and_have_every_size() -> None:
+    windows = draw_windows(np.full((3000, 16, 16), 255, np.uint8), 0.75, generator())
+    places = [window for window in windows if window[2:] == (12, 12)]
+    assert {top for top, *_ in places} == {left for _, left, *_ in places} == set(range(5))
+    assert {height for *_, height, _ in windows} == {width for *_, width in windows} == set(range(12, 17))
+    tops = [top / (16 - height) for top, _, height, _ in windows if height < 16]
+    assert float(np.mean(tops)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_windows_of_one_pixel_and_of_half_the_foreground_are_shown() -> None:
+    corner = np.zeros((500, 8, 8), np.uint8)
+    small = draw_windows(corner, 0.01, generator())
+    assert min(min(height, width) for *_, height, width in small) == 1
+    full = draw_windows(np.full((500, 8, 8), 255, np.uint8), 0.5, generator())
+    assert 32 in {height * width for *_, height, width in full}, "exactly half of the foreground is enough"
+    assert min(height * width for *_, height, width in full) == 32
+
+
+@pytest.mark.parametrize(("window", "smoothed"), [(30, False), (31, True)])
+def test_windows_are_smoothed_beyond_one_and_a_half_times_the_view(window: int, smoothed: bool) -> None:
+    maps = torch.rand(1, 2, 40, 40, generator=generator())
+    expected = torch.nn.functional.interpolate(
+        maps[..., 4 : 4 + window, 2 : 2 + 20], (20, 20), mode="bilinear", antialias=smoothed
+    )
+    torch.testing.assert_close(look_through(maps, [(4, 2, window, 20)], 20), expected)
+    other = torch.nn.functional.interpolate(
+        maps[..., 4 : 4 + window, 2 : 2 + 20], (20, 20), mode="bilinear", antialias=not smoothed
+    )
+    assert not torch.allclose(expected, other)
+
+
+def test_as_many_windows_as_photos_are_needed() -> None:
+    maps = torch.zeros(2, 1, 8, 8)
+    with pytest.raises(ValueError, match="zip"):
+        look_through(maps, [(0, 0, 8, 8)], 8)
+    with pytest.raises(ValueError, match="zip"):
+        put_back(maps, maps, [(0, 0, 8, 8)])

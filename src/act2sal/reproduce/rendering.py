@@ -102,6 +102,27 @@ def rendered(result: Table, style: TableFormat, provenance: Provenance | None = 
     return _with_text(result.title, body, [text for text in paragraphs if text], style)
 
 
+def read_result(file: Path) -> tuple[Result, Provenance]:
+    """Read a JSON file of `write_result`."""
+    content = json.loads(file.read_bytes())
+    made = content["provenance"]
+    provenance = Provenance(**(made | {"seeds": tuple(made["seeds"])}))
+    claims = tuple(Claim(**claim) for claim in content["claims"])
+    if content["kind"] == "figure":
+        files = tuple(file.parent / name for name in content["files"])
+        return Figure(content["title"], files, content["caption"], content["numbers"], claims), provenance
+    rows = tuple(
+        Row(
+            row["name"],
+            tuple(Number(tuple(number["ours"]), number["paper"]) for number in row["numbers"]),
+            row["seen"],
+        )
+        for row in content["rows"]
+    )
+    columns = tuple(Column(**column) for column in content["columns"])
+    return Table(content["title"], columns, rows, claims, content["note"]), provenance
+
+
 def told(provenance: Provenance) -> str:
     """Provenance as a sentence or two."""
     seeds = ", ".join(map(str, provenance.seeds))
