@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -139,6 +140,20 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(
     assert "HMA, seed 4: about 0:0" in shown
     assert "4 trainings, about 0:" in shown
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_a_dry_run_of_the_papers_own_setting_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ["reproduce", "all", "--out", str(tmp_path / "out"), "--data", str(tmp_path), "--scale", "full"]
+    assert main([*words, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("ECSSD", "MSRA-B", "DUT-OMRON", "PASCAL-S", "DUTS-TE", "HKU-IS"):
+        assert re.search(rf"^missing: {name} \(\d+ photos, .* it is offered at http", shown, re.MULTILINE)
+    assert "missing: " in shown
+    assert "the weights of MoCo v2; they are downloaded from https://" in shown
+    assert "29 trainings, about " in shown
 
 
 @pytest.mark.parametrize(

@@ -101,16 +101,19 @@ def top_level_outside(model_names: Iterable[str], body_names: Iterable[str]) -> 
     return frozenset(m for m in modules if not any(name.startswith(f"{m}_") for name in kept))
 
 
+def moco_v2_place() -> Path:
+    """Where the official MoCo v2 file is kept: in `$XDG_CACHE_HOME/act2sal`, else `~/.cache/act2sal`."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act2sal"
+    return cache / MOCO_V2_URL.rpartition("/")[2]
+
+
 def moco_v2_file(*, quiet: bool = False) -> Path:
     """The official MoCo v2 file (ResNet-50, 800 epochs, He et al. 2020) in the cache, downloaded if need be.
-
-    The cache is `$XDG_CACHE_HOME/act2sal`, else `~/.cache/act2sal`.
 
     Raises:
         WeightsError: there is no network, or the checksum is not the published one.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act2sal"
-    path = cache / MOCO_V2_URL.rpartition("/")[2]
+    path = moco_v2_place()
     if not path.is_file():
         try:
             _download(MOCO_V2_URL, path, quiet=quiet)

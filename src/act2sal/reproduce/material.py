@@ -45,13 +45,11 @@ class Material:
         training: of which a training sees the photos alone.
         tests: test sets.
         fingerprint: digest of the training photos, names and sizes.
-        missing: data sets of the paper that are not there, and where they come from, a line each.
     """
 
     training: PhotoSet
     tests: tuple[PhotoSet, ...]
     fingerprint: str
-    missing: tuple[str, ...]
 
 
 def missing_sets(data: Path | None, name: ScaleName) -> tuple[str, ...]:
@@ -103,9 +101,7 @@ def material_of(
     if not laid:
         raise DatasetError(f"{data} holds no set to test on, such as ECSSD/images beside ECSSD/masks")
     chosen = _spread(training[1], most)
-    return Material(
-        _laid_out(training[0], chosen, folder / "training"), tuple(laid), _digest(chosen), lacking
-    )
+    return Material(_laid_out(training[0], chosen, folder / "training"), tuple(laid), _digest(chosen))
 
 
 def _training_pairs(found: dict[str, SetOnDisk], data: Path) -> tuple[str, tuple[Pair, ...]]:
@@ -172,4 +168,4 @@ def _rendered(folder: Path, photos: int, tests: int) -> Material:
         names = tuple(sorted(path.stem for path in (place / "photos").iterdir()))
         sets.append(PhotoSet(SCENES, place / "photos", place / "masks", names))
     digest = hashlib.sha256(f"{SCENE_SEEDS} {photos} {tests} {SCENE_SIZE}".encode()).hexdigest()[:16]
-    return Material(sets[0], (sets[1],), digest, ())
+    return Material(sets[0], (sets[1],), digest)

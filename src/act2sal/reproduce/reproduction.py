@@ -3,7 +3,7 @@
 import logging
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import torch
 
 from act2sal.config import Device, ScaleName, TrainConfig
 from act2sal.data.locks import locked
+from act2sal.networks.encoder_weights import MOCO_V2_URL, moco_v2_place
 from act2sal.reproduce.bench import Bench
 from act2sal.reproduce.estimate import seconds_of
-from act2sal.reproduce.material import material_of
+from act2sal.reproduce.material import material_of, missing_sets
 from act2sal.reproduce.rendering import Provenance, commit, write_result
 from act2sal.reproduce.results import Result
 from act2sal.reproduce.scale import SCALES
@@ -25,6 +26,8 @@ from act2sal.runtime.progress import clock_text
 from act2sal.training.assembly import initial_encoder
 
 ALL = "all"
+PAPER_PHOTOS = 3000
+"""Training and validation photos of MSRA-B."""
 
 logger = logging.getLogger("act2sal")
 
@@ -86,30 +89,21 @@ def prepare(wish: Wish, *, quiet: bool = False) -> Bench:
 
     Raises:
         DatasetError: data sets are missing; it says where they come from.
-        EncoderError: there is no such encoder.
-        WeightsError: the weights are missing or do not fit.
         OSError: the disk is full.
     """
-    scale, config = SCALES[wish.scale], wish.config
+    scale = SCALES[wish.scale]
     folder = wish.out / "data"
     material = material_of(wish.data, folder, wish.scale, scale, wish.photos, wish.tests)
-    initial_encoder(config.stage1, config)  # weights that are missing are found before the work
     machine = Machine(wish.device, wish.workers)
     store = Store(wish.out / "runs", material, scale.watched, machine, quiet=quiet)
-    return Bench(material, store, config, wish.seeds)
+    return Bench(material, store, wish.config, wish.seeds)
 
 
 def plan_of(wish: Wish, bench: Bench) -> list[Step]:
     """The trainings that the targets need, each once, in an order in which each finds its labels."""
-    gpu = torch.cuda.is_available() and wish.device in ("auto", "cuda")
-    steps: dict[str, Step] = {}
-    for seed_config in bench.configs:
-        for name in wish.targets:
-            for training in with_needed(TARGETS[name].trainings(seed_config)):
-                key = training.key(bench.material.fingerprint)
-                seconds = seconds_of(training, len(bench.material.training.names), gpu=gpu)
-                steps.setdefault(key, Step(training, seconds, bench.store.is_done(training)))
-    return list(steps.values())
+    material = bench.material
+    trainings = _needed(wish, material.fingerprint)
+    return _steps(wish, trainings, len(material.training.names), bench.store.is_done)
 
 
 def plan_lines(wish: Wish, bench: Bench, plan: Sequence[Step]) -> Iterator[str]:
@@ -118,22 +112,58 @@ def plan_lines(wish: Wish, bench: Bench, plan: Sequence[Step]) -> Iterator[str]:
     yield f"{', '.join(wish.targets)} at scale {wish.scale}: {SCALES[wish.scale].about}"
     tests = ", ".join(f"{len(test.names)} of {test.name}" for test in material.tests)
     yield f"trained on {len(material.training.names)} photos of {material.training.name}; tested on {tests}"
-    yield from (f"missing: {line}" for line in material.missing)
+    yield from _missing_lines(wish)
+    yield from _step_lines(plan)
+
+
+def planned(wish: Wish) -> Iterator[str]:
+    """The plan in words, without anything trained or downloaded, and what is missing for it.
+
+    Where the full scale lacks data sets, the plan is that for the photos of the paper.
+
+    Raises:
+        what `prepare` raises.
+    """
+    if wish.scale == "full" and missing_sets(wish.data, wish.scale):
+        yield from _missing_lines(wish)
+        trainings = _needed(wish, "")
+        yield from _step_lines(_steps(wish, trainings, wish.photos or PAPER_PHOTOS, lambda _: False))
+        return
+    with locked(wish.out):
+        bench = prepare(wish, quiet=True)
+        yield from plan_lines(wish, bench, plan_of(wish, bench))
+
+
+def _needed(wish: Wish, fingerprint: str) -> list[Training]:
+    """The trainings of all targets and seeds, each once, behind those whose labels they learn from."""
+    found: dict[str, Training] = {}
+    for seed in wish.seeds:
+        for name in wish.targets:
+            for training in with_needed(TARGETS[name].trainings(replace(wish.config, seed=seed))):
+                found.setdefault(training.key(fingerprint), training)
+    return list(found.values())
+
+
+def _steps(
+    wish: Wish, trainings: Sequence[Training], photos: int, is_done: Callable[[Training], bool]
+) -> list[Step]:
+    gpu = torch.cuda.is_available() and wish.device in ("auto", "cuda")
+    return [Step(one, seconds_of(one, photos, gpu=gpu), is_done(one)) for one in trainings]
+
+
+def _step_lines(plan: Sequence[Step]) -> Iterator[str]:
     for step in plan:
         left = "done" if step.done else f"about {clock_text(step.seconds)}"
         yield f"  {step.training.name}, seed {step.training.config.seed}: {left}"
     yield f"{len(plan)} trainings, about {clock_text(sum(s.seconds for s in plan if not s.done))} on this machine"
 
 
-def planned(wish: Wish) -> Iterator[str]:
-    """The plan in words, without anything trained; where data sets are missing, only those.
-
-    Raises:
-        what `prepare` raises.
-    """
-    with locked(wish.out):
-        bench = prepare(wish, quiet=True)
-        yield from plan_lines(wish, bench, plan_of(wish, bench))
+def _missing_lines(wish: Wish) -> Iterator[str]:
+    """Data sets of the paper and weights that are not there, and where they come from."""
+    yield from (f"missing: {line}" for line in missing_sets(wish.data, wish.scale))
+    place = moco_v2_place()
+    if wish.config.encoder_weights == "moco_v2" and not place.is_file():
+        yield f"missing: {place}, the weights of MoCo v2; they are downloaded from {MOCO_V2_URL}"
 
 
 def reproduce(wish: Wish, command: Sequence[str], *, quiet: bool = False) -> Iterator[tuple[str, Result]]:
@@ -148,10 +178,13 @@ def reproduce(wish: Wish, command: Sequence[str], *, quiet: bool = False) -> Ite
 
     Raises:
         what `prepare` and `Store.run` raise.
+        EncoderError: there is no such encoder.
+        WeightsError: the weights are missing or do not fit.
         FolderInUseError: another process is writing to OUT.
     """
     with locked(wish.out):
         bench = prepare(wish, quiet=quiet)
+        initial_encoder(wish.config.stage1, wish.config)  # weights that are missing are found before the work
         plan = plan_of(wish, bench)
         for line in plan_lines(wish, bench, plan):
             logger.info("%s", line)
