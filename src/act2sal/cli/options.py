@@ -397,8 +397,8 @@ class ReproduceOptions:
     """Folder of data sets (MSRA-B or DUTS-TR to train on, ECSSD and others to test on); act2sal data check says what
     is there. Scale smoke needs none."""
     scale: ScaleName = "smoke"
-    """smoke: bundled scenes, minutes, numbers without meaning; cpu: hundreds of photos, MobileNetV2; gpu: 3,000
-    photos by the paper's text; full: the paper's own setting."""
+    """smoke: bundled scenes, minutes, numbers without meaning; cpu: hundreds of photos, MobileNetV2; gpu: 1,000
+    photos by half of the paper's passes; full: the paper's own setting."""
     seeds: tuple[int, ...] = (0,)
     """Every training is done once for each; tables give mean and deviation."""
     photos: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
