@@ -217,6 +217,26 @@ def test_sgd_is_nesterov_with_the_rate_of_the_epoch(tmp_path: Path) -> None:
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.8, True, 1e-3)
 
 
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_boundaries_of_side_maps_learn_only_where_these_are_in_the_loss(
+    auxiliary: bool, tmp_path: Path
+) -> None:
+    features = fixed_features()
+    options = replace(OPTIONS, boundary="db4", auxiliary=auxiliary)
+    before = [
+        boundary.weight.detach().clone()
+        for boundary in activation_network(features, options, seed=0).boundaries
+    ]
+    after = fitted(features, options, tmp_path / "state.pt").boundaries
+    learnt = [not torch.equal(old, new.weight) for old, new in zip(before, after, strict=True)]
+    assert learnt == [auxiliary, auxiliary, auxiliary, True]
+    assert [boundary.weight.requires_grad for boundary in after] == learnt
+
+
+def test_a_fit_without_momentum(tmp_path: Path) -> None:
+    fitted(fixed_features(), replace(OPTIONS, momentum=0.0), tmp_path / "state.pt")
+
+
 def test_a_frozen_encoder_that_drifts_changes_in_its_statistics_alone(tmp_path: Path) -> None:
     encoder = tiny_encoder()
     before = copied(encoder)

@@ -162,3 +162,26 @@ def test_train_gives_the_first_fit_what_the_levers_need(scenes: Path, tmp_path: 
     first = [row for row in RunDirectory(tmp_path, writes=False).rows() if row["stage"] == "stage1"]
     assert len(first) == 2
     assert all(np.isfinite(float(row["loss"])) for row in first)
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.3])
+def test_texture_is_added_to_the_loss_by_its_weight(weight: float, tmp_path: Path) -> None:
+    """At a rate of next to nothing, on photos that stay as they are: the loss grows by weight x texture."""
+    still = replace(OPTIONS, epochs=1, milestones=(), lr=1e-12, drop_pixels=0.0, flip=False, texture=0.0)
+
+    def loss(texture: float) -> float:
+        rows = Rows()
+        fitted(replace(still, texture=texture), tmp_path / f"{texture}.pt", rows)
+        return float(rows[0]["loss"])
+
+    plain, unit, weighted = loss(0.0), loss(1.0), loss(weight)
+    assert unit - plain > 1e-4
+    assert weighted - plain == pytest.approx(weight * (unit - plain), rel=0.01)
+
+
+def test_texture_needs_the_photos(tmp_path: Path) -> None:
+    features = features_at(SIZE)
+    options = replace(OPTIONS, texture=0.1)
+    network = activation_network(features, options, seed=0)
+    with pytest.raises(ValueError, match=r"^texture matching needs the photos$"):
+        fit(network, features, options, Trainer(cpu(), 0, Rows()), TrainingState(tmp_path / "state.pt"))
