@@ -17,6 +17,7 @@ from PIL import Image
 from act2sal.cli import main
 from act2sal.reproduce import store
 from act2sal.reproduce.rendering import read_result
+from act2sal.reproduce.reproduction import told_command
 from act2sal.reproduce.results import Figure
 from act2sal.reproduce.targets import TARGETS
 
@@ -37,10 +38,37 @@ def content(out: Path, name: str) -> dict[str, Any]:
     return dict(json.loads((out / f"{name}.json").read_text(encoding="utf-8")))
 
 
+def test_a_command_is_told_without_the_folders_of_a_machine() -> None:
+    words = [
+        "table1",
+        "fig9",
+        "--data",
+        "/home/me/sets",
+        "--out=/tmp/out",
+        "--encoder-weights",
+        "w/e.safetensors",
+    ]
+    told = [
+        "act2sal",
+        "reproduce",
+        "table1",
+        "fig9",
+        "--data",
+        "DATA",
+        "--out=OUT",
+        "--encoder-weights",
+        "e.safetensors",
+    ]
+    assert told_command(words) == told
+    assert told_command(["all", "--quiet", "--seeds", "0", "1"])[-4:] == ["--quiet", "--seeds", "0", "1"]
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_says_how_it_was_made(done: Path, name: str) -> None:
     provenance = content(done, name)["provenance"]
-    assert provenance["command"].startswith("act2sal reproduce all --out ")
+    words = "--scale smoke --encoder test_efficientnet --encoder-weights random --quiet"
+    assert provenance["command"].startswith("act2sal reproduce ")
+    assert provenance["command"].endswith(f"--out OUT {words}")
     assert provenance["seeds"] == [0]
     assert "6 of rendered scenes, fingerprint " in provenance["data"]
     assert "test_efficientnet, weights random" in provenance["encoder"]

@@ -323,9 +323,8 @@ def reproduce_command(arguments: Sequence[str]) -> int:
         for line in reproduction.planned(wish):
             print(line)
         return OK
-    for name, result in reproduction.reproduce(
-        wish, ["act2sal", "reproduce", *arguments], quiet=options.quiet
-    ):
+    told = reproduction.told_command(arguments)
+    for name, result in reproduction.reproduce(wish, told, quiet=options.quiet):
         if isinstance(result, Table):
             print(rendered(result, "terminal"))
         print(f"{options.out / name}.md", flush=True)

@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -26,6 +27,8 @@ from act2sal.runtime.progress import clock_text
 from act2sal.training.assembly import initial_encoder
 
 ALL = "all"
+FOLDERS = {"--data": "DATA", "--out": "OUT"}
+"""What stands in place of folders of one machine in a command line that is told."""
 PAPER_PHOTOS = 3000
 """Training and validation photos of MSRA-B."""
 
@@ -166,6 +169,19 @@ def _missing_lines(wish: Wish) -> Iterator[str]:
         yield f"missing: {place}, the weights of MoCo v2; they are downloaded from {MOCO_V2_URL}"
 
 
+def told_command(arguments: Sequence[str]) -> list[str]:
+    """The command line as it stands beside the results: folders by what they are, files by their names."""
+    told = ["act2sal", "reproduce"]
+    for before, word in pairwise(["", *arguments]):
+        option, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        shown = FOLDERS.get(option, Path(value).name if value else "")
+        if equals:
+            told.append(f"{option}={shown}")
+        else:
+            told.append(word if word.startswith("--") else shown)
+    return told
+
+
 def reproduce(wish: Wish, command: Sequence[str], *, quiet: bool = False) -> Iterator[tuple[str, Result]]:
     """Do the trainings that are not done yet, then make the targets and write them to OUT; yields each.
 
@@ -173,7 +189,7 @@ def reproduce(wish: Wish, command: Sequence[str], *, quiet: bool = False) -> Ite
 
     Args:
         wish: what to do.
-        command: words of the command line, for the results.
+        command: words of the command line, for the results; see `told_command`.
         quiet: no progress bars.
 
     Raises:
