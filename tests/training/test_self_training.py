@@ -141,6 +141,12 @@ def test_rounds_see_the_photos_in_another_order(tmp_path: Path) -> None:
     assert not torch.equal(weights(first), weights(second))
 
 
+def test_side_maps_have_no_part_in_a_round(tmp_path: Path) -> None:
+    after = fitted(Marked(4), bright(4), OPTIONS, tmp_path / "state.pt", Rows())
+    learning = [boundary.affine.weight.requires_grad for boundary in after.boundaries]
+    assert learning == [False, False, False, True]
+
+
 def test_a_loss_that_is_not_finite_stops_the_round(tmp_path: Path) -> None:
     features = Marked(4)
     network = activation_network(features, OPTIONS, seed=0, boundary="affine")

@@ -1,6 +1,7 @@
 """The fit of stage 1: what is trained and what is not, the switches of Tables IV and V, resuming, the cues."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from act2sal.data.photo_batches import to_batch
 from act2sal.data.photo_files import find_photos
 from act2sal.networks.encoders import Encoder, freeze
 from act2sal.runs.training_state import TrainingState
+from act2sal.runtime import progress
 from act2sal.training.epochs import Trainer
 from act2sal.training.sampling import batches, epoch_generator, flip_flags
 from act2sal.training.stage1.cues import PhotoSizeCues, cue_logits
@@ -335,6 +337,23 @@ def test_cues_have_their_smaller_side_in_front_and_lie_in_the_file(tmp_path: Pat
     assert ((cues > 0).mean(axis=(1, 2)) <= 0.5).all()
     np.testing.assert_allclose(np.abs(cues), np.abs(theta), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(np.load(file), cues)
+
+
+def test_the_bar_of_cues_counts_every_photo_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars, advanced = [], []
+
+    @contextmanager
+    def bar(title: str, *, total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+        bars.append((title, total, quiet))
+        yield advanced.append
+
+    monkeypatch.setattr(progress, "bar", bar)
+    features, options = fixed_features(7), replace(OPTIONS, batch_size=4)
+    network = activation_network(features, options, seed=0)
+    cue_logits(network, features, options, tmp_path / "cues.npy", fabric=cpu())
+    cue_logits(network, features, options, tmp_path / "cues.npy", fabric=cpu(), quiet=True)
+    assert bars == [("activation maps", 7, False), ("activation maps", 7, True)]
+    assert advanced == [4, 3, 4, 3]
 
 
 def test_a_boundary_fitted_on_labels_keeps_its_sign(tmp_path: Path) -> None:
