@@ -109,9 +109,10 @@ def reproduced(file: Path) -> dict[str, Any]:
     if isinstance(found, Table):
         body, note = table_body(found), found.note
     else:
-        picture = next(path.name for path in found.files if path.suffix == ".png")
-        body, note = f"![{found.title}](reproduction/{picture})\n", found.caption
-    claims = [(claim.text, VERDICTS[claim.holds], claim.figures) for claim in found.claims]
+        body, note = f"![{found.title}](reproduction/{file.stem}.webp)\n", found.caption
+    claims = [
+        (claim.text.replace("|", "\\|"), VERDICTS[claim.holds], claim.figures) for claim in found.claims
+    ]
     return {"title": found.title, "body": body, "note": note, "claims": claims, "made": told(provenance)}
 
 

@@ -239,9 +239,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_labels_at_the_end_are_better_than_the_mean_of_the_maps(
-    name: MethodName, planted: Path, tmp_path: Path
-) -> None:
+def test_labels_at_the_end_are_better_than_the_maps(name: MethodName, planted: Path, tmp_path: Path) -> None:
     size, rival = ENOUGH[name]
     config = TrainConfig(
         method=name,
@@ -257,7 +255,12 @@ def test_labels_at_the_end_are_better_than_the_mean_of_the_maps(
         found = evaluate_pairs((read(m.name) / 255, read_photo(m)[..., 0] > 127) for m in masks)
         return found.f_adaptive, found.mae
 
-    at_first = scores(lambda file: np.mean([grey(planted / "maps" / m / file) for m in FILES[name]], axis=0))
+    maps = {m: (lambda file, m=m: grey(planted / "maps" / m / file)) for m in FILES[name]}
+    if name == "sbf":  # F .69, .77 and .72 with three seeds, .70 of the mean map: the worst seed lies below
+        single = [scores(read) for read in maps.values()]
+        at_first = max(f for f, _ in single), min(mae for _, mae in single)
+    else:
+        at_first = scores(lambda file: np.mean([read(file) for read in maps.values()], axis=0))
     at_last = scores(lambda file: grey(tmp_path / "run" / "labels" / file))
     assert at_last[0] > at_first[0]
     assert at_last[1] < at_first[1]
