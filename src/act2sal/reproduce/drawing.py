@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from act2sal.data.images import write_atomic
-from act2sal.data.origin import Origin, marked_png, write_result
+from act2sal.data.origin import Origin, write_result
 from act2sal.evaluation.plots import CURVE_STYLE, curve_look
 
 CELL = 1.3
@@ -92,9 +92,9 @@ def _small(picture: Picture) -> Picture:
 def _written(stem: Path, drawing: Drawing) -> tuple[Path, ...]:
     """The figure as PNG, marked as ours, and as SVG."""
     png, svg = io.BytesIO(), io.BytesIO()
-    drawing.savefig(png, format="png", dpi=DPI)
+    drawing.savefig(png, format="png", dpi=DPI, metadata={"Software": Origin("plot").text})
     drawing.savefig(svg, format="svg", metadata={"Date": None})
     paths = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    write_result(paths[0], marked_png(png.getvalue(), Origin("plot")))
+    write_result(paths[0], png.getvalue())
     write_atomic(paths[1], svg.getvalue())
     return paths
