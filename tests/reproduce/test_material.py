@@ -61,7 +61,7 @@ def test_another_choice_of_photos_replaces_the_one_before(tmp_path: Path) -> Non
     again = material_of(tmp_path, folder, "cpu", SCALES["cpu"], 3, None)
     assert three == again
     four = material_of(tmp_path, folder, "cpu", SCALES["cpu"], 4, None)
-    assert four.fingerprint != three.fingerprint
+    assert four.training.fingerprint != three.training.fingerprint
     assert len(list(four.training.photos.iterdir())) == 4
 
 

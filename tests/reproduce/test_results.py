@@ -1,12 +1,15 @@
 """Tables beside the paper's: what is bold, what is left out, and what stands under them."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from act2sal.reproduce.rendering import Provenance, commit, read_result, rendered, told, write_result
+import act2sal
+from act2sal.reproduce.commit import commit
+from act2sal.reproduce.rendering import Provenance, read_result, rendered, told, write_result
 from act2sal.reproduce.results import Claim, Column, Number, Row, Table
 
 PROVENANCE = Provenance("act2sal reproduce", (0, 1), "abc", "photos", "encoder", "scale", "machine")
@@ -103,5 +106,7 @@ def test_files_of_a_table_hold_every_number_and_its_making(tmp_path: Path) -> No
     assert read_result(paths[0]) == (TABLE, PROVENANCE)
 
 
-def test_the_commit_names_one() -> None:
-    assert commit()
+def test_the_commit_is_that_of_git_or_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.fullmatch(r"[0-9a-f]{12}\+?|act2sal \S+", commit())
+    monkeypatch.setenv("PATH", "")
+    assert commit() == f"act2sal {act2sal.__version__}"

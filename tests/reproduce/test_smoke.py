@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from PIL import Image
 from act2sal.cli import main
 from act2sal.reproduce import store
 from act2sal.reproduce.rendering import read_result
-from act2sal.reproduce.reproduction import told_command
+from act2sal.reproduce.reproduction import Wish, prepare, told_command
 from act2sal.reproduce.results import Figure
 from act2sal.reproduce.targets import TARGETS
+from act2sal.reproduce.training import baseline
 
 SMALL = ("--scale", "smoke", "--encoder", "test_efficientnet", "--encoder-weights", "random", "--quiet")
 TABLES = tuple(name for name in TARGETS if name.startswith("table"))
@@ -141,6 +143,21 @@ def test_a_second_call_trains_nothing(done: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(store, "label", refuse)
     assert main(["reproduce", "table6", "fig7", "fig9", "--out", str(done), *SMALL]) == 0
     assert content(done, "table6")["rows"] == before["rows"]
+
+
+def test_other_test_photos_are_scored_anew_without_a_training(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(done, tmp_path / "copy")
+    monkeypatch.setattr(store, "train", None)
+    assert main(["reproduce", "fig9", "--out", str(out), *SMALL, "--tests", "1"]) == 0
+    assert json.loads((out / "fig9.json").read_text())["numbers"] == content(done, "fig9")["numbers"]
+    assert main(["reproduce", "fig11", "--out", str(out), *SMALL, "--tests", "1"]) == 0
+    wish = Wish(("table1",), out, "smoke", tests=1, encoder="test_efficientnet", encoder_weights="random")
+    bench = prepare(wish)
+    one = bench.store.test_scores(baseline(bench.configs[0]), bench.material.tests[0])
+    both = content(done, "table8")["rows"][1]["numbers"]
+    assert one["mae"] != both[-1]["ours"][0]
 
 
 def test_a_killed_call_goes_on_to_the_same_numbers(done: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tiny import tiny_config
 @pytest.fixture(scope="module")
 def photo_set(scenes: Path) -> PhotoSet:
     names = tuple(sorted(path.stem for path in (scenes / "photos").iterdir()))
-    return PhotoSet("scenes", scenes / "photos", scenes / "masks", names)
+    return PhotoSet("scenes", scenes / "photos", scenes / "masks", names, "")
 
 
 def test_a_watched_training_is_the_same_to_the_bit(photo_set: PhotoSet, tmp_path: Path) -> None:

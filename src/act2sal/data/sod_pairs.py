@@ -20,6 +20,8 @@ from act2sal.data.sod_sets import MASK_FOLDERS, PHOTO_FOLDERS, SOD_SETS, SodSet,
 Split = Literal["train", "val", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_NO_LIST = (OSError, ValueError, IndexError, TypeError, MatReadError, NotImplementedError)
+"""Errors of reading a list that is none; the last one is SciPy's about files of MATLAB 7.3."""
 MIXED_PHOTOS, MIXED_MASKS = frozenset({".jpg", ".jpeg", ".bmp"}), frozenset({".png"})
 """Suffixes by which photos and masks in one folder are told apart."""
 
@@ -156,6 +158,6 @@ def _names_in(path: Path) -> list[str]:
         else:
             cells = [value for name, value in loadmat(path).items() if not name.startswith("__")]
             names = [str(np.asarray(cell).ravel()[0]) for cell in np.asarray(cells[0]).ravel()]
-    except (OSError, ValueError, IndexError, TypeError, NotImplementedError, MatReadError) as error:
+    except _NO_LIST as error:
         raise DatasetError(f"{path}: is no list of names ({type(error).__name__})") from error
     return [Path(name.strip()).stem for name in names if name.strip()]

@@ -9,6 +9,7 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
+from PIL import Image
 
 from act2sal.data.images import write_atomic
 from act2sal.data.origin import Origin, write_result
@@ -80,13 +81,10 @@ def write_curves(stem: Path, curves: Mapping[str, Curve], *, y: str, x: str = "e
 
 
 def _small(picture: Picture) -> Picture:
-    """A picture of at most `SHOWN` pixels a side, by leaving pixels out evenly after a mean over blocks."""
-    step = max(1, -(-max(picture.shape[:2]) // SHOWN))
-    height, width = (side // step * step for side in picture.shape[:2])
-    if step == 1 or not height or not width:
-        return picture
-    blocks = picture[:height, :width].reshape(height // step, step, width // step, step, -1)
-    return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8).squeeze()
+    """A picture of at most `SHOWN` pixels a side."""
+    image = Image.fromarray(picture)
+    image.thumbnail((SHOWN, SHOWN))
+    return np.asarray(image)
 
 
 def _written(stem: Path, drawing: Drawing) -> tuple[Path, ...]:

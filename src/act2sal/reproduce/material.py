@@ -29,12 +29,21 @@ SCENE_SEEDS = (1, 2)
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos and their masks: `photos` and `masks` hold exactly those of the set, by the same names."""
+    """Photos and their masks: `photos` and `masks` hold exactly those of the set, by the same names.
+
+    Attributes:
+        name: of the data set.
+        photos: folder.
+        masks: folder.
+        names: of the photos, without suffixes.
+        fingerprint: digest of which photos they are.
+    """
 
     name: str
     photos: Path
     masks: Path
     names: tuple[str, ...]
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,10 @@ class Material:
     Attributes:
         training: of which a training sees the photos alone.
         tests: test sets.
-        fingerprint: digest of the training photos, names and sizes.
     """
 
     training: PhotoSet
     tests: tuple[PhotoSet, ...]
-    fingerprint: str
 
 
 def missing_sets(data: Path | None, name: ScaleName) -> tuple[str, ...]:
@@ -101,7 +108,7 @@ def material_of(
     if not laid:
         raise DatasetError(f"{data} holds no set to test on, such as ECSSD/images beside ECSSD/masks")
     chosen = _spread(training[1], most)
-    return Material(_laid_out(training[0], chosen, folder / "training"), tuple(laid), _digest(chosen))
+    return Material(_laid_out(training[0], chosen, folder / "training"), tuple(laid))
 
 
 def _training_pairs(found: dict[str, SetOnDisk], data: Path) -> tuple[str, tuple[Pair, ...]]:
@@ -139,7 +146,7 @@ def _laid_out(name: str, pairs: Sequence[Pair], folder: Path) -> PhotoSet:
             _link(pair.photo, folder / "photos" / f"{pair.name}{pair.photo.suffix.lower()}")
             _link(pair.mask, folder / "masks" / f"{pair.name}{pair.mask.suffix.lower()}")
         write_atomic(done, told.encode())
-    return PhotoSet(name, folder / "photos", folder / "masks", tuple(pair.name for pair in pairs))
+    return PhotoSet(name, folder / "photos", folder / "masks", tuple(pair.name for pair in pairs), told)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -166,6 +173,6 @@ def _rendered(folder: Path, photos: int, tests: int) -> Material:
             shutil.rmtree(place, ignore_errors=True)
             write_scenes(place, count, seed=seed, size=SCENE_SIZE)
         names = tuple(sorted(path.stem for path in (place / "photos").iterdir()))
-        sets.append(PhotoSet(SCENES, place / "photos", place / "masks", names))
-    digest = hashlib.sha256(f"{SCENE_SEEDS} {photos} {tests} {SCENE_SIZE}".encode()).hexdigest()[:16]
-    return Material(sets[0], (sets[1],), digest)
+        digest = hashlib.sha256(f"{seed} {count} {SCENE_SIZE}".encode()).hexdigest()[:16]
+        sets.append(PhotoSet(SCENES, place / "photos", place / "masks", names, digest))
+    return Material(sets[0], (sets[1],))

@@ -1,7 +1,6 @@
 """Writes results: JSON with provenance, tables as Markdown, LaTeX and HTML, figures with a page in Markdown."""
 
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -10,7 +9,6 @@ from pathlib import Path
 from act2sal.data.images import write_atomic
 from act2sal.evaluation.tables import TableFormat, table
 from act2sal.reproduce.results import Claim, Column, Figure, Number, Result, Row, Table
-from act2sal.version import __version__
 
 ARROWS = {"high": " ↑", "low": " ↓", "none": ""}
 SUFFIXES: dict[TableFormat, str] = {"markdown": ".md", "latex": ".tex", "html": ".html"}
@@ -24,7 +22,7 @@ class Provenance:
     Attributes:
         command: the command line.
         seeds: of the trainings behind each number, in the order of its values.
-        commit: of the package, or its version where it does not lie in a repository.
+        commit: of the package when the trainings ended and when this was written, each once; see `commit`.
         data: name, count and fingerprint of the training photos, and names and counts of the test sets.
         encoder: name, weights and what they have seen.
         scale: name, and how it departs from the text of the paper.
@@ -38,18 +36,6 @@ class Provenance:
     encoder: str
     scale: str
     machine: str
-
-
-def commit() -> str:
-    """The commit of the package with "+" behind it where files were changed; its version if it has none."""
-    folder = Path(__file__).resolve().parent
-    try:
-        head = _git(folder, "rev-parse", "--short=12", "HEAD")
-        if _git(folder, "ls-files", "--error-unmatch", "rendering.py"):
-            return head + ("+" if _git(folder, "status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        pass  # an installed package, or no git
-    return f"act2sal {__version__}"
 
 
 def write_result(out: Path, name: str, result: Result, provenance: Provenance) -> list[Path]:
@@ -177,10 +163,3 @@ def _text(value: float, digits: int) -> str:
     """A number as papers print it: without the zero in front."""
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if digits and abs(value) < 1 else text
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()

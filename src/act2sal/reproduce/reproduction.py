@@ -14,9 +14,10 @@ from act2sal.config import Device, ScaleName, TrainConfig
 from act2sal.data.locks import locked
 from act2sal.networks.encoder_weights import MOCO_V2_URL, moco_v2_place
 from act2sal.reproduce.bench import Bench
+from act2sal.reproduce.commit import commit
 from act2sal.reproduce.estimate import seconds_of
 from act2sal.reproduce.material import material_of, missing_sets
-from act2sal.reproduce.rendering import Provenance, commit, write_result
+from act2sal.reproduce.rendering import Provenance, write_result
 from act2sal.reproduce.results import Result
 from act2sal.reproduce.scale import SCALES
 from act2sal.reproduce.store import Machine, Store
@@ -105,7 +106,7 @@ def prepare(wish: Wish, *, quiet: bool = False) -> Bench:
 def plan_of(wish: Wish, bench: Bench) -> list[Step]:
     """The trainings that the targets need, each once, in an order in which each finds its labels."""
     material = bench.material
-    trainings = _needed(wish, material.fingerprint)
+    trainings = _needed(wish, material.training.fingerprint)
     return _steps(wish, trainings, len(material.training.names), bench.store.is_done)
 
 
@@ -205,7 +206,7 @@ def reproduce(wish: Wish, command: Sequence[str], *, quiet: bool = False) -> Ite
         for line in plan_lines(wish, bench, plan):
             logger.info("%s", line)
         _train_all(bench, plan)
-        provenance = _provenance(wish, bench, command)
+        provenance = _provenance(wish, bench, plan, command)
         for name in wish.targets:
             result = TARGETS[name].make(bench, wish.out / name)
             write_result(wish.out, name, result, provenance)
@@ -227,18 +228,17 @@ def _train_all(bench: Bench, plan: Sequence[Step]) -> None:
         guessed += step.seconds
 
 
-def _provenance(wish: Wish, bench: Bench, command: Sequence[str]) -> Provenance:
+def _provenance(wish: Wish, bench: Bench, plan: Sequence[Step], command: Sequence[str]) -> Provenance:
     config, material, scale = bench.config, bench.material, SCALES[wish.scale]
     tests = ", ".join(f"{len(test.names)} of {test.name}" for test in material.tests)
-    training = (
-        f"{len(material.training.names)} of {material.training.name}, fingerprint {material.fingerprint}"
-    )
+    seen_photos = material.training
+    training = f"{len(seen_photos.names)} of {seen_photos.name}, fingerprint {seen_photos.fingerprint}"
     seen = initial_encoder(config.stage1, config).supervision
     weights = Path(config.encoder_weights).name
     return Provenance(
         command=shlex.join(command),
         seeds=bench.seeds,
-        commit=commit(),
+        commit=", ".join(sorted({commit(), *(bench.store.commit(step.training) for step in plan)})),
         data=f"photos: {training}; tests: {tests}",
         encoder=f"encoder {config.encoder}, weights {weights}, which saw: {seen}",
         scale=f"scale {wish.scale}" + (f": {scale.differs}" if scale.differs else ", the paper's text"),

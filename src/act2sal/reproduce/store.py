@@ -2,17 +2,17 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from act2sal.config import TrainConfig
+from act2sal.config import Device, TrainConfig
 from act2sal.data.images import write_atomic
 from act2sal.data.photo_files import by_stem
 from act2sal.evaluation import evaluate
 from act2sal.predict.detector import Detector
 from act2sal.predict.maps import predict
+from act2sal.reproduce.commit import commit
 from act2sal.reproduce.material import Material, PhotoSet
 from act2sal.reproduce.training import Training
 from act2sal.reproduce.watching import EpochScores, Row, Watched, read_rows
@@ -36,7 +36,7 @@ SCORES = ("f_adaptive", "f_mean", "f_max", "mae")
 class Machine:
     """Where trainings run: options that do not change what they compute."""
 
-    device: Any = "auto"
+    device: Device = "auto"
     workers: int = 0
 
 
@@ -63,7 +63,7 @@ class Store:
 
     def place(self, training: Training) -> Path:
         """Folder of a training, which is there once it has begun."""
-        return self.folder / training.key(self.material.fingerprint)
+        return self.folder / training.key(self.material.training.fingerprint)
 
     def is_done(self, training: Training) -> bool:
         """Whether a training has ended."""
@@ -88,7 +88,7 @@ class Store:
         else:
             train(photos, place / "run", config, resume=True, quiet=self.quiet, watcher=watcher)
         seconds = {"all": time.perf_counter() - begun} if training.labels_only else _seconds(place / "run")
-        content = {"name": training.name, "seconds": seconds}
+        content = {"name": training.name, "seconds": seconds, "commit": commit()}
         write_atomic(place / DONE, json.dumps(content, indent=1).encode())
         return place
 
@@ -104,6 +104,10 @@ class Store:
         """Seconds by stage, as its log has them; those of labels alone under "all", start included."""
         return dict(json.loads((self.run(training) / DONE).read_bytes())["seconds"])
 
+    def commit(self, training: Training) -> str:
+        """The commit of the package by which a training was ended."""
+        return str(json.loads((self.run(training) / DONE).read_bytes()).get("commit", "unknown"))
+
     def epochs(self, training: Training) -> list[Row]:
         """Scores after each epoch, on `TRAINING` and `TEST`."""
         return read_rows(self.run(training) / EPOCHS)
@@ -118,7 +122,7 @@ class Store:
         run = self.detector(training)
         maps = run.parent / "maps" / test.name
         return self._kept(
-            training, test.name, lambda: _scores(self.predicted(training, test, maps), test.masks)
+            training, _told(test), lambda: _scores(self.predicted(training, test, maps), test.masks)
         )
 
     def predicted(self, training: Training, test: PhotoSet, maps: Path) -> Path:
@@ -141,13 +145,13 @@ class Store:
             label(test.photos, out, config, run=run, quiet=self.quiet)
             return _scores(out, test.masks)
 
-        return self._kept(training, f"stage 1, {test.name}", labelled)
+        return self._kept(training, f"stage 1, {_told(test)}", labelled)
 
     def _config_of(self, training: Training) -> TrainConfig:
         """The options of a training on this machine."""
         config = replace(training.config, device=self.machine.device, workers=self.machine.workers)
         if config.method != "a2s":
-            maps = self.folder / f"{HAND_CRAFTED}-{self.material.fingerprint}"
+            maps = self.folder / f"{HAND_CRAFTED}-{self.material.training.fingerprint}"
             return replace(config, rival=replace(config.rival, maps=str(maps)))
         if training.masks:
             return replace(config, masks=str(self.material.training.masks))
@@ -155,7 +159,7 @@ class Store:
             return replace(config, given_labels=str(self.labels(training.labels_of)))
         return config
 
-    def _kept(self, training: Training, name: str, score: Any) -> dict[str, float]:
+    def _kept(self, training: Training, name: str, score: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Scores that are computed once."""
         file = self.place(training) / "scores.json"
         known: dict[str, dict[str, float]] = json.loads(file.read_bytes()) if file.is_file() else {}
@@ -163,6 +167,11 @@ class Store:
             known[name] = score()
             write_atomic(file, json.dumps(known, indent=1).encode())
         return known[name]
+
+
+def _told(test: PhotoSet) -> str:
+    """A test set and which of its photos are tested on."""
+    return f"{test.name} {test.fingerprint}"
 
 
 def _scores(maps: Path, masks: Path) -> dict[str, float]:

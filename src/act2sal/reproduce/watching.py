@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from act2sal.config import TrainConfig
-from act2sal.data.images import read_photo, resize_photo, write_atomic, write_gray_png
+from act2sal.data.images import read_photo, resize_map, resize_photo, write_atomic, write_gray_png
 from act2sal.data.mask_files import MaskReader
 from act2sal.data.photo_batches import to_batch
 from act2sal.data.photo_files import by_stem
@@ -66,8 +66,7 @@ class Watched:
         tally = Tally(replicates=0)
         for prob, mask in zip(probs, self.masks, strict=True):
             height, width = mask.shape
-            enlarged = cv2.resize(prob, (width, height), interpolation=cv2.INTER_LINEAR)
-            tally.add(np.clip(enlarged, 0, 1), mask)
+            tally.add(resize_map(prob, (height, width)).clip(0, 1), mask)
         scores = tally.scores()
         return {"f_adaptive": scores.f_adaptive, "mae": scores.mae}
 
@@ -119,11 +118,11 @@ class EpochScores:
         modules = cast(Any, getattr(network, "module", network))
         blocks, options = modules[0], self.config.stage1
         found: list[NDArray[np.float32]] = []
-        for levels in self._levels(
-            name, modules[1] if len(modules) > 1 else None, next(network.parameters()).device
-        ):
-            theta = blocks([level.to(next(network.parameters()).device) for level in levels]).theta
-            found += [_sigmoid(logits) for logits in signed_logits(theta, blocks, options)]
+        device = next(network.parameters()).device
+        fitted = modules[1] if len(modules) > 1 else None
+        for levels in self._levels(name, fitted, device):
+            theta = blocks([level.to(device) for level in levels]).theta
+            found += [expit(logits) for logits in signed_logits(theta, blocks, options)]
         return found
 
     def _levels(self, name: str, fitted: Encoder | None, device: torch.device) -> list[list[Tensor]]:
@@ -152,7 +151,3 @@ def read_rows(file: Path) -> list[Row]:
 
 def _batches(squares: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [squares[start : start + BATCH] for start in range(0, len(squares), BATCH)]
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(torch.sigmoid(torch.from_numpy(logits)).numpy(), np.float32)
