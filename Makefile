@@ -14,7 +14,7 @@ help:
 	@echo "make docs       the site, in build/site/index.html; first renews the pages of measurements and presets"
 	@echo "make recipe     NAME=... DATA=... [WEIGHTS=...] [SEED=0]: re-run a recipe and write recipes/results/"
 	@echo "make benchmark  NAME=... ARGS=...: a benchmark of benchmarks/, each says what it needs"
-	@echo "make mutants    small changes to the modules of a2s that the tests should notice (half an hour)"
+	@echo "make mutants    small changes to a2s and to both stages of the training that the tests should notice (hours)"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

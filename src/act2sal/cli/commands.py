@@ -1,17 +1,16 @@
 """The commands of `act2sal`: each parses, calls one function, prints."""
 
-import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
+from typing import Any, TypeVar
 
 import tyro
 
 from act2sal.cli.contradictions import given_names, refuse_contradictions
 from act2sal.cli.ending import OK, SOME_FAILED, ended_like_ctrl_c, failures
+from act2sal.cli.meant import job_of, settings_of, wish_of
 from act2sal.cli.options import (
     METHODS,
     CompareOptions,
@@ -28,27 +27,21 @@ from act2sal.cli.options import (
 )
 from act2sal.cli.outputs import refuse_outputs
 from act2sal.cli.parsing import parsed
-from act2sal.config import DetectorName, TrainConfig
-from act2sal.config_files import EARLIER, load_toml
+from act2sal.cli.train_defaults import chosen_defaults
+from act2sal.config import TrainConfig
 from act2sal.data.images import limit_pixels
 from act2sal.data.origin import MASKS
 from act2sal.errors import InputError
 from act2sal.limits import broken_number, broken_pixels
-from act2sal.presets import PRESETS, begun_from
 from act2sal.runtime import cores
 from act2sal.runtime.gpu import refuse_missing
-
-if TYPE_CHECKING:
-    from act2sal.predict.job import Job
-    from act2sal.reproduce.reproduction import Wish
-    from act2sal.serve.settings import Settings
 
 Options = TypeVar("Options")
 
 
 def train_command(arguments: Sequence[str]) -> int:
     """`act2sal train`."""
-    chosen = _chosen_defaults(arguments)
+    chosen = chosen_defaults(arguments)
     options = parsed(TrainOptions, arguments, "train", TrainOptions(tyro.MISSING, tyro.MISSING, chosen))
     refuse_contradictions("train", arguments, options)
     refuse_outputs("train", options)
@@ -107,7 +100,7 @@ def predict_command(arguments: Sequence[str]) -> int:
     options = _parse(PredictOptions, arguments, "predict")
     from act2sal.predict.job import PIPE, read_pipe
 
-    job = _job_of(options)
+    job = job_of(options)
     piped = options.inputs == (PIPE,)
     if piped and (sys.stdin is None or sys.stdout is None):
         raise InputError("standard input or standard output is closed")
@@ -129,42 +122,6 @@ def predict_command(arguments: Sequence[str]) -> int:
     return failures(outcome.failures, of="file", what="done")
 
 
-def _job_of(options: PredictOptions) -> "Job":
-    """Make the job of `act2sal predict`, which reads the model."""
-    from act2sal.predict import job as prediction
-    from act2sal.predict.selection import Selection
-    from act2sal.predict.thresholds import parse_threshold
-
-    threshold = None if options.threshold is None else parse_threshold(options.threshold)
-    rendering = prediction.rendering_of(
-        options.kind,
-        options.out,
-        format=options.format,
-        selection=Selection(threshold, options.grow, options.feather, ground=options.ground),
-        crop=options.crop,
-        annotations=options.annotations,
-        matting=options.matting,
-        refine=options.refine,
-        min_confidence=options.min_confidence,
-        rates=options.json is not None,
-    )
-    return prediction.Job(
-        maker=prediction.maker_of(
-            options.method, options.model, rendering, device=options.device, backend=options.backend
-        ),
-        rendering=rendering,
-        out=options.out,
-        overwrite=options.overwrite,
-        skip_existing=options.skip_existing or options.watch,
-        workers=options.workers,
-        quiet=options.quiet,
-        exclude=options.exclude,
-        json=options.json,
-        smooth=options.smooth,
-        format_named=options.format is not None,
-    )
-
-
 def serve_command(arguments: Sequence[str]) -> int:
     """`act2sal serve`."""
     options = _parse(ServeOptions, arguments, "serve")
@@ -173,7 +130,7 @@ def serve_command(arguments: Sequence[str]) -> int:
     from act2sal.serve import server
 
     server.require_serve()
-    settings = _settings_of(options)
+    settings = settings_of(options)
     listener = server.listening(options.host, options.port)
     with ended_like_ctrl_c(), listener:
         detector = Detector.load(options.model, device=options.device, backend=options.backend)
@@ -181,34 +138,6 @@ def serve_command(arguments: Sequence[str]) -> int:
             server.serve(detector, settings, listener, quiet=options.quiet)
     print("stopped", file=sys.stderr)
     return OK
-
-
-def _settings_of(options: ServeOptions) -> "Settings":
-    from act2sal.serve.gate import LOOPBACK, known_hosts
-    from act2sal.serve.server import read_token
-    from act2sal.serve.settings import Limits, Settings
-
-    if options.host not in LOOPBACK and options.token_file is None and not options.public:
-        raise InputError(
-            f"--host {options.host} lets other machines in: --token-file FILE asks them for a token, "
-            "--public does not"
-        )
-    return Settings(
-        limits=Limits(
-            bytes=options.max_bytes,
-            pixels=options.max_pixels,
-            seconds=options.timeout,
-            queue=options.queue,
-        ),
-        hosts=known_hosts(options.host, options.name),
-        token=None if options.token_file is None else read_token(options.token_file),
-        origins=options.cors,
-        allow_url=options.allow_url,
-        workers=options.workers,
-        run=options.run,
-        photos=options.photos,
-        review=options.review or (options.run and options.run.with_name(f"{options.run.name}-reviewed")),
-    )
 
 
 def compare_command(arguments: Sequence[str]) -> int:
@@ -318,7 +247,7 @@ def reproduce_command(arguments: Sequence[str]) -> int:
     from act2sal.reproduce.rendering import rendered
     from act2sal.reproduce.results import Table
 
-    wish = _wish_of(options)
+    wish = wish_of(options)
     if options.dry_run:
         for line in reproduction.planned(wish):
             print(line)
@@ -329,35 +258,6 @@ def reproduce_command(arguments: Sequence[str]) -> int:
             print(rendered(result, "terminal"))
         print(f"{options.out / name}.md", flush=True)
     return OK
-
-
-def _wish_of(options: ReproduceOptions) -> "Wish":
-    """What is asked for; a mistyped target is refused."""
-    from act2sal.reproduce.reproduction import ALL, Wish, named
-    from act2sal.reproduce.targets import TARGETS
-
-    for name in options.targets:
-        if name not in (*TARGETS, ALL):
-            close = difflib.get_close_matches(name, [*TARGETS, ALL], n=1)
-            hint = f"did you mean {close[0]}?" if close else f"possible: {', '.join(TARGETS)}, {ALL}"
-            raise InputError(f"there is no target {name!r}; {hint}")
-    if not options.targets:
-        raise InputError(f"reproduce needs a TARGET; possible: {', '.join(TARGETS)}, {ALL}")
-    if len(set(options.seeds)) < max(1, len(options.seeds)) or not options.seeds:
-        raise InputError("--seeds needs at least one seed, each once")
-    return Wish(
-        targets=named(options.targets),
-        out=options.out,
-        scale=options.scale,
-        data=options.data,
-        seeds=options.seeds,
-        photos=options.photos,
-        tests=options.tests,
-        encoder=options.encoder,
-        encoder_weights=options.encoder_weights,
-        device=options.device,
-        workers=options.workers,
-    )
 
 
 def data_command(arguments: Sequence[str]) -> int:
@@ -423,31 +323,3 @@ def _parse(kind: type[Options], arguments: Sequence[str], command: str) -> Optio
     refuse_missing(getattr(options, "device", "auto"))
     cores.lower(getattr(options, "workers", 0))
     return options
-
-
-class _Defaults(argparse.ArgumentParser):
-    """Finds the options that say where the defaults come from."""
-
-    def error(self, message: str) -> NoReturn:
-        """In one line, as all errors."""
-        raise InputError(message.removeprefix("argument "))
-
-
-def _chosen_defaults(arguments: Sequence[str]) -> TrainConfig:
-    """The options that --preset and --config, or the run that is resumed, set before the command line does."""
-    parser = _Defaults(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", choices=PRESETS)
-    parser.add_argument("--detector", choices=get_args(DetectorName))
-    parser.add_argument("--masks")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--resume", action="store_true")
-    known, _ = parser.parse_known_args(arguments)
-    named = known.preset is not None or known.config is not None
-    if known.resume and not named and known.out is not None and (known.out / "config.toml").is_file():
-        return load_toml(known.out / "config.toml", EARLIER)
-    preset = PRESETS[known.preset or "default"]
-    told = preset if known.config is None else load_toml(known.config, preset)
-    detector, masks = known.detector or told.detector, bool(known.masks or told.masks)
-    begun = begun_from(known.preset, detector, masks=masks)
-    return begun if known.config is None else load_toml(known.config, begun)
