@@ -2,7 +2,8 @@
 
 Tensors stay on the CPU, where they are computed; the storages of those that were moved to the device carry a mark.
 What CUDA refuses is refused with its message: tensors of both sides in one operation, NumPy arrays of the device's
-memory, pinning it, a generator of the other side. Arithmetic, its order and its precision are those of the CPU.
+memory, pinning it, a generator of the other side. Arithmetic, its order and its precision are those of the CPU; what
+an autocast would convolve or multiply in bfloat16 is computed in float32 and rounded, as many a CPU has no fast way.
 
 A mark passes from the inputs of an operation to its results, in gradients too, whose operations PyTorch's dispatcher
 tells of. Where Python asks for a device (`.to`, `.cpu`, `.device`, `device=`), a function mode answers.
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("cuda", 0)
 _CPU = torch.device("cpu")
@@ -33,6 +34,8 @@ _SCALAR_OF_HOST = {"aten::masked_fill", "aten::masked_fill_", "aten::fill_", "at
 """Operations, beside those by elements, that take a single number from the host."""
 _INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 """Operations whose second argument, the indices, may lie on the host."""
+_PRODUCTS = {"aten::convolution", "aten::convolution_backward", "aten::addmm", "aten::mm", "aten::bmm"}
+"""Operations that are very slow in bfloat16 on a CPU without instructions for it."""
 
 
 def on_gpu(tensor: Tensor) -> bool:
@@ -81,10 +84,21 @@ class _Operations(TorchDispatchMode):
             if gpu:
                 _refuse_mixed(func, args, kwargs)
                 self.tally.operations += 1
-            result = func(*args, **kwargs)
+            result = _computed(func, args, kwargs)
             for tensor in _tensors(result) if gpu else []:
                 _put(tensor, True)
             return result
+
+
+def _computed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The operation's result; one of `_PRODUCTS` in bfloat16 is that in float32, rounded."""
+    if func._schema.name not in _PRODUCTS or all(t.dtype != torch.bfloat16 for t in _tensors(args)):
+        return func(*args, **kwargs)
+
+    def of_type(dtype: torch.dtype) -> Callable[[Any], Any]:
+        return lambda leaf: leaf.to(dtype) if isinstance(leaf, Tensor) else leaf
+
+    return tree_map(of_type(torch.bfloat16), func(*tree_map(of_type(torch.float32), args), **kwargs))
 
 
 def _refuse_mixed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

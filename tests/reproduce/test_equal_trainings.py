@@ -1,6 +1,7 @@
 """Which trainings are the same one, and what the scales say."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,16 @@ def test_a_key_is_that_of_photos_options_and_labels() -> None:
     assert key(given) != key(replace(given, labels_of=None))
     other = baseline(replace(CONFIG, stage1=replace(CONFIG.stage1, alpha=0.3)))
     assert key(given) != key(replace(given, labels_of=other))
+
+
+def test_a_file_of_weights_is_known_by_its_content(tmp_path: Path) -> None:
+    for name, content in (("a", b"same"), ("b", b"same"), ("c", b"other")):
+        (tmp_path / name).write_bytes(content)
+    keys = [key(baseline(replace(CONFIG, encoder_weights=str(tmp_path / name)))) for name in "abc"]
+    assert keys[0] == keys[1] != keys[2]
+    of_stage2 = [replace(CONFIG.stage2, encoder_weights=str(tmp_path / name)) for name in "abc"]
+    keys = [key(baseline(replace(CONFIG, stage2=stage2))) for stage2 in of_stage2]
+    assert keys[0] == keys[1] != keys[2] != key(baseline(CONFIG))
 
 
 def test_stage_2_has_no_part_in_labels() -> None:

@@ -48,6 +48,7 @@ def test_photos_are_spread_evenly_and_laid_out_alone(tmp_path: Path) -> None:
         "08.jpg",
     ]
     assert material.tests[0].names == ("00", "04")
+    assert material.watched.names == tuple(f"{number:02d}" for number in range(5))
     lacking = missing_sets(tmp_path, "cpu")
     assert len(lacking) == 5
     assert all("is offered at http" in line for line in lacking)

@@ -94,6 +94,7 @@ def tiny(preset: TrainConfig) -> TrainConfig:
         device="cuda",
         stage1=replace(preset.stage1, **shortened, round_epochs=2),
         stage2=replace(preset.stage2, **shortened, rectify_warmup=1, encoder=None, encoder_weights=None),
+        rival=replace(preset.rival, epochs=1, last_epochs=2),
     )
 
 

@@ -53,10 +53,12 @@ class Material:
     Attributes:
         training: of which a training sees the photos alone.
         tests: test sets.
+        watched: photos of the first test set that are scored after each epoch, the same for any number of tests.
     """
 
     training: PhotoSet
     tests: tuple[PhotoSet, ...]
+    watched: PhotoSet
 
 
 def missing_sets(data: Path | None, name: ScaleName) -> tuple[str, ...]:
@@ -78,7 +80,7 @@ def material_of(
 
     Args:
         data: folder of data sets; unused at scale smoke, which renders its photos.
-        folder: gets `training/` and `test/SET/`, each with photos/ and masks/.
+        folder: gets `training/`, `test/SET/` and `watched/`, each with photos/ and masks/.
         name: of the scale.
         scale: says how many photos, spread evenly over each set.
         photos: training photos in place of those of the scale.
@@ -89,7 +91,7 @@ def material_of(
     """
     most, most_tests = photos or scale.photos, tests or scale.tests
     if name == "smoke":
-        return _rendered(folder, most or 8, most_tests or 4)
+        return _rendered(folder, most or 8, most_tests or 4, scale.watched)
     if data is None:
         raise DatasetError(
             f"--scale {name} needs --data DIR, a folder with {' or '.join(TRAINING_SETS)} and test sets"
@@ -108,7 +110,9 @@ def material_of(
     if not laid:
         raise DatasetError(f"{data} holds no set to test on, such as ECSSD/images beside ECSSD/masks")
     chosen = _spread(training[1], most)
-    return Material(_laid_out(training[0], chosen, folder / "training"), tuple(laid))
+    first = laid[0].name
+    watched = _laid_out(first, _spread(test_sets[first], scale.watched), folder / "watched")
+    return Material(_laid_out(training[0], chosen, folder / "training"), tuple(laid), watched)
 
 
 def _training_pairs(found: dict[str, SetOnDisk], data: Path) -> tuple[str, tuple[Pair, ...]]:
@@ -164,10 +168,12 @@ def _digest(pairs: Sequence[Pair]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _rendered(folder: Path, photos: int, tests: int) -> Material:
+def _rendered(folder: Path, photos: int, tests: int, watched: int) -> Material:
     """Rendered scenes to train on, and others to test on."""
     sets = []
-    for name, count, seed in (("training", photos, SCENE_SEEDS[0]), ("test", tests, SCENE_SEEDS[1])):
+    of_training, of_tests = SCENE_SEEDS
+    counts = (("training", photos, of_training), ("test", tests, of_tests), ("watched", watched, of_tests))
+    for name, count, seed in counts:
         place = folder / name
         if len(list(place.glob("masks/*.png"))) != count:
             shutil.rmtree(place, ignore_errors=True)
@@ -175,4 +181,4 @@ def _rendered(folder: Path, photos: int, tests: int) -> Material:
         names = tuple(sorted(path.stem for path in (place / "photos").iterdir()))
         digest = hashlib.sha256(f"{seed} {count} {SCENE_SIZE}".encode()).hexdigest()[:16]
         sets.append(PhotoSet(SCENES, place / "photos", place / "masks", names, digest))
-    return Material(sets[0], (sets[1],))
+    return Material(sets[0], (sets[1],), sets[2])

@@ -1,7 +1,6 @@
 """The trainings of a reproduction on disk: each is done once, whichever tables and figures need it."""
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,7 +45,7 @@ class Store:
     Args:
         folder: gets a folder for each training, named after its key.
         material: photos and masks; a training sees the training photos alone.
-        watched: photos of the training set and of the first test set that are scored after each epoch.
+        watched: how many photos of the training set are scored after each epoch; of tests, `Material.watched`.
         machine: device and threads.
         quiet: no progress bars.
     """
@@ -58,7 +57,7 @@ class Store:
         self._shown = Watched(material.training, SAMPLES)
         self._watched = {
             TRAINING: Watched(material.training, watched),
-            TEST: Watched(material.tests[0], watched),
+            TEST: Watched(material.watched, watched),
         }
 
     def place(self, training: Training) -> Path:
@@ -78,7 +77,6 @@ class Store:
         place = self.place(training)
         if self.is_done(training):
             return place
-        begun = time.perf_counter()
         place.mkdir(parents=True, exist_ok=True)
         config = self._config_of(training)
         watcher = EpochScores(place / EPOCHS, self._watched, config, self._shown)
@@ -87,7 +85,7 @@ class Store:
             label(photos, place / "labels", config, quiet=self.quiet, watcher=watcher)
         else:
             train(photos, place / "run", config, resume=True, quiet=self.quiet, watcher=watcher)
-        seconds = {"all": time.perf_counter() - begun} if training.labels_only else _seconds(place / "run")
+        seconds = {} if training.labels_only else _seconds(place / "run")
         content = {"name": training.name, "seconds": seconds, "commit": commit()}
         write_atomic(place / DONE, json.dumps(content, indent=1).encode())
         return place
@@ -101,7 +99,7 @@ class Store:
         return self.run(training) / "run"
 
     def seconds(self, training: Training) -> Mapping[str, float]:
-        """Seconds by stage, as its log has them; those of labels alone under "all", start included."""
+        """Seconds by stage, as its log has them; labels alone keep no log."""
         return dict(json.loads((self.run(training) / DONE).read_bytes())["seconds"])
 
     def commit(self, training: Training) -> str:

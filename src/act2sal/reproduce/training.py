@@ -2,6 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 from act2sal.config import Stage2Config, TrainConfig
 from act2sal.config_files import to_toml
@@ -27,12 +29,37 @@ class Training:
 
     def key(self, photos: str) -> str:
         """Digest of everything that its result depends on; `photos` is the fingerprint of the photos."""
-        config = self.config
+        config = _with_weights_by_content(self.config)
         if self.labels_only:  # stage 2 has no part in them
             config = replace(config, stage2=Stage2Config(), detector="a2s")
         before = "" if self.labels_of is None else self.labels_of.key(photos)
         told = (photos, to_toml(config), before, str(self.labels_only), str(self.masks))
         return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+
+
+def _with_weights_by_content(config: TrainConfig) -> TrainConfig:
+    """Name files of weights by what is in them: where they lie changes no result."""
+    stage1, stage2 = config.stage1, config.stage2
+    return replace(
+        config,
+        encoder_weights=_content(config.encoder_weights),
+        stage1=replace(stage1, encoder_weights=stage1.encoder_weights and _content(stage1.encoder_weights)),
+        stage2=replace(stage2, encoder_weights=stage2.encoder_weights and _content(stage2.encoder_weights)),
+    )
+
+
+def _content(weights: str) -> str:
+    """Digest of a file of weights; the name itself of weights that are known by one."""
+    file = Path(weights)
+    return _digest(file, file.stat().st_mtime_ns) if file.is_file() else weights
+
+
+@lru_cache
+def _digest(file: Path, changed: int) -> str:
+    """Digest of a file as it was at a time, `changed`."""
+    del changed
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def with_needed(trainings: list[Training]) -> list[Training]:
