@@ -18,12 +18,13 @@ def summary(folder: Path = Path("mutants")) -> dict[str, object]:
     alive: dict[str, list[str]] = {}
     for meta in sorted(folder.rglob("*.py.meta")):
         ends = {
-            name: ENDS.get(code, "other")
-            for name, code in json.loads(meta.read_text())["exit_code_by_key"].items()
+            mutant: ENDS.get(code, "other")
+            for mutant, code in json.loads(meta.read_text())["exit_code_by_key"].items()
         }
         if ends:
-            modules[meta.stem] = {"mutants": len(ends), **Counter(ends.values())}
-        alive |= {name: changed_lines(name) for name, end in ends.items() if end == "survived"}
+            name = meta.relative_to(folder / "src" / "act2sal").with_suffix("").as_posix()
+            modules[name] = {"mutants": len(ends), **Counter(ends.values())}
+        alive |= {mutant: changed_lines(mutant) for mutant, end in ends.items() if end == "survived"}
     return {"modules": modules, "survivors": alive}
 
 
