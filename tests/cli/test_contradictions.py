@@ -53,6 +53,7 @@ VALUES = {
     "average": "0.9",
     "trim": "0.2",
     "view-sides": "64 96",
+    "store": "parquet",
 }
 """A value of each option that needs a particular one, by the last part of its name."""
 
@@ -82,8 +83,14 @@ SITUATIONS: dict[str, dict[str, str]] = {
         "--method other than usps": "--method sbf",
         "--stage2.view-sides": "--stage2.view-sides 64 96",
     },
-    "label": {"--run": "--run r", "--stage1.scale-consistency 0": ""},
+    "label": {
+        "--run": "--run r",
+        "--run, whose stage 1 is fitted": "--engine ray --run r",
+        "--stage1.scale-consistency 0": "",
+        "--engine local": "",
+    },
     "predict": {
+        "--engine local": "",
         "--watch,": "--watch",
         "--kind map": "",
         "a video": "--out x.mp4",
@@ -102,7 +109,7 @@ SITUATIONS: dict[str, dict[str, str]] = {
         "a --host that other": "--host 0.0.0.0",
     },
     "compare": {"--methods without": "--methods dsr,rbd"},
-    "evaluate": {"--worst 0": ""},
+    "evaluate": {"--worst 0": "", "--engine local": ""},
 }
 """What else stands on the command line, by how the words of a rule begin, where these are not options themselves."""
 

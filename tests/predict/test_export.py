@@ -182,10 +182,10 @@ def test_the_ending_and_the_backend_choose_who_computes(
     assert kind(None, device="cpu", backend="torch") is TorchNetwork
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(detector_module, "gpu_is_possible", lambda: False)
-    assert detector_module._file(None, "auto", "auto") == exported
+    assert detector_module.model_file_of(None, "auto", "auto") == exported
     monkeypatch.setattr(detector_module, "gpu_is_possible", lambda: True)
-    assert detector_module._file(None, "auto", "auto") == model
-    assert detector_module._file(None, "cpu", "auto") == exported
+    assert detector_module.model_file_of(None, "auto", "auto") == model
+    assert detector_module.model_file_of(None, "cpu", "auto") == exported
 
 
 def test_backends_refuse_what_is_not_theirs(model: Path, exported: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import tyro
 
 from act2sal.cli.contradictions import given_names, refuse_contradictions
 from act2sal.cli.ending import OK, SOME_FAILED, ended_like_ctrl_c, failures
-from act2sal.cli.meant import job_of, settings_of, wish_of
+from act2sal.cli.meant import cluster_of, job_of, label_config_of, scorer_of, settings_of, wish_of, work_of
 from act2sal.cli.options import (
     METHODS,
     CompareOptions,
@@ -28,7 +28,6 @@ from act2sal.cli.options import (
 from act2sal.cli.outputs import refuse_outputs
 from act2sal.cli.parsing import parsed
 from act2sal.cli.train_defaults import chosen_defaults
-from act2sal.config import TrainConfig
 from act2sal.data.images import limit_pixels
 from act2sal.data.origin import MASKS
 from act2sal.errors import InputError
@@ -68,21 +67,11 @@ def train_command(arguments: Sequence[str]) -> int:
 def label_command(arguments: Sequence[str]) -> int:
     """`act2sal label`."""
     options = _parse(LabelOptions, arguments, "label")
+    if options.cluster.engine == "ray":
+        return _label_on_cluster(options)
     from act2sal.training.labelling import label
 
-    config = TrainConfig(
-        encoder=options.encoder,
-        encoder_weights=options.encoder_weights,
-        size=options.size,
-        limit=options.limit,
-        exclude=options.exclude,
-        device=options.device,
-        workers=options.workers,
-        seed=options.seed,
-        cache_size=options.cache_size,
-        stage1=options.stage1,
-        labels=options.labels,
-    )
+    config = label_config_of(options)
     outcome = label(
         options.photos,
         options.out,
@@ -95,9 +84,31 @@ def label_command(arguments: Sequence[str]) -> int:
     return failures(outcome.failures)
 
 
+def _label_on_cluster(options: LabelOptions) -> int:
+    """`act2sal label --engine ray`."""
+    from act2sal.cluster.addresses import Place
+    from act2sal.cluster.job import Existing
+    from act2sal.cluster.labelling import Fit, LabelWork, label_on_cluster
+
+    out = Place(options.out).address
+    outcome = label_on_cluster(
+        [str(options.photos)],
+        LabelWork(out, options.cluster.store, label_config_of(options), options.max_pixels),
+        cluster_of(options.cluster),
+        Fit(options.run, options.cluster.fit_on),
+        existing=Existing(options.overwrite),
+        shard_size=options.cluster.shard_size,
+        quiet=options.quiet,
+    )
+    print(f"{outcome.photos} labels in {out}")
+    return failures(outcome.failures)
+
+
 def predict_command(arguments: Sequence[str]) -> int:
     """`act2sal predict`."""
     options = _parse(PredictOptions, arguments, "predict")
+    if options.cluster.engine == "ray":
+        return _predict_on_cluster(options)
     from act2sal.predict.job import PIPE, read_pipe
 
     job = job_of(options)
@@ -119,6 +130,29 @@ def predict_command(arguments: Sequence[str]) -> int:
             job.save()
     said = "stopped watching; " if options.watch else ""
     print(f"{said}{outcome.written} done, in {options.out}", flush=True)
+    return failures(outcome.failures, of="file", what="done")
+
+
+def _predict_on_cluster(options: PredictOptions) -> int:
+    """`act2sal predict --engine ray`."""
+    from act2sal.cluster.job import Existing
+    from act2sal.cluster.predicting import predict_on_cluster
+    from act2sal.predict.records import write_records
+
+    work, model = work_of(options)
+    outcome = predict_on_cluster(
+        options.inputs,
+        work,
+        cluster_of(options.cluster),
+        model=model,
+        exclude=options.exclude,
+        existing=Existing(options.overwrite, options.skip_existing),
+        shard_size=options.cluster.shard_size,
+        quiet=options.quiet,
+    )
+    if options.json is not None:
+        write_records(options.json, outcome.records, [])
+    print(f"{outcome.photos} done, in {work.out}", flush=True)
     return failures(outcome.failures, of="file", what="done")
 
 
@@ -181,7 +215,13 @@ def evaluate_command(arguments: Sequence[str]) -> int:
 
     maps, masks = _what_to_score(options)
     map_sets = scoring.map_sets_of(maps, masks)
-    scored = scoring.score(map_sets, ending=options.ending, workers=options.workers, quiet=options.quiet)
+    scored = scoring.score(
+        map_sets,
+        ending=options.ending,
+        workers=options.workers,
+        quiet=options.quiet,
+        scorer=scorer_of(options),
+    )
     if options.json is not None:
         scoring.write_json(options.json, scored)
     if options.csv is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from act2sal.cli.options import ClusterOptions, LabelShardOptions, ShardOptions
 from act2sal.config import LabelConfig, RivalConfig, Stage1Config, TrainConfig
 from act2sal.errors import InputError
 from act2sal.predict.plan import is_one_file, is_one_video
@@ -307,7 +308,25 @@ TRAIN = (
     ),
 )
 
+
+def _on_cluster(kind: type[Any]) -> tuple[str, ...]:
+    """What only a cluster reads."""
+    return tuple(field.name.replace("_", "-") for field in fields(kind) if field.name != "engine")
+
+
+def _engine(name: str) -> Callable[[Any, frozenset[str]], bool]:
+    return lambda options, given: options.cluster.engine == name
+
+
+def _of_video(options: Any, given: frozenset[str]) -> bool:
+    """Whether the names say that a video is read or written; what is in folders is found later."""
+    return is_one_video(options.out) or any(is_one_video(Path(name)) for name in options.inputs)
+
+
 LABEL = (
+    Contradiction(_on_cluster(LabelShardOptions), "--engine local (the default)", _engine("local")),
+    Contradiction(("workers", "limit"), "--engine ray", _engine("ray")),
+    Contradiction(("fit-on",), "--run, whose stage 1 is fitted", lambda o, given: o.run is not None),
     Contradiction(
         ("encoder", "encoder-weights", "size", "seed", "cache-size", *_STAGE1, *_LABELS),
         "--run, whose stage 1 is used as it is",
@@ -322,15 +341,12 @@ LABEL = (
 
 
 def _piped(options: Any, given: frozenset[str]) -> bool:
-    return tuple(options.inputs) == ("-",)
-
-
-def _of_video(options: Any, given: frozenset[str]) -> bool:
-    """Whether the names say that a video is read or written; what is in folders is found later."""
-    return is_one_video(options.out) or any(is_one_video(Path(name)) for name in options.inputs)
+    return tuple(options.inputs) == ("-",) and options.cluster.engine == "local"
 
 
 PREDICT = (
+    Contradiction(_on_cluster(ShardOptions), "--engine local (the default)", _engine("local")),
+    Contradiction(("watch", "smooth", "annotations", "workers"), "--engine ray", _engine("ray")),
     Contradiction(("overwrite",), "--skip-existing", lambda o, given: o.overwrite and o.skip_existing),
     Contradiction(
         ("overwrite",), "--watch, which implies --skip-existing", lambda o, g: o.overwrite and o.watch
@@ -399,7 +415,11 @@ COMPARE = (
     ),
 )
 
-EVALUATE = (Contradiction(("photos", "sheet"), "--worst 0 (the default)", lambda o, given: o.worst <= 0),)
+EVALUATE = (
+    Contradiction(_on_cluster(ClusterOptions), "--engine local (the default)", _engine("local")),
+    Contradiction(("workers",), "--engine ray", _engine("ray")),
+    Contradiction(("photos", "sheet"), "--worst 0 (the default)", lambda o, given: o.worst <= 0),
+)
 
 CONTRADICTIONS: dict[str, tuple[Contradiction, ...]] = {
     "train": TRAIN,

@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("model", "method", "detector", "backend", "device", "encoder", "encoder-weights", "size", "seed"),
     ),
     "which photos": ("exclude", "limit", "max-pixels", "watch", "ending"),
+    "very many photos": ("engine", "address", "num-cpus", "num-gpus", "store", "shard-size", "fit-on"),
 }
 """Options by what they decide; those of none of these stand first, under "options"."""
 

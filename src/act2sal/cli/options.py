@@ -65,6 +65,41 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
+class ClusterOptions:
+    """Very many photos, on a Ray cluster (pip install "act2sal[scale]"); a call that was stopped goes on."""
+
+    engine: Literal["local", "ray"] = "local"
+    """local: this process; ray: the processes of a Ray cluster. What is read and written has to be there for all
+    of them; label and predict then also take addresses (s3://, gs://, hdfs://), lists (.txt, .txt.gz, - for standard
+    input), WebDataset shards (.tar) and Parquet files."""
+    address: Annotated[str | None, tyro.conf.arg(metavar="auto|HOST:PORT")] = None
+    """Of the cluster; None: one is started on this machine."""
+    num_cpus: int | None = None
+    """Cores to use in all, of which each process takes one; None: all there are."""
+    num_gpus: int = 0
+    """GPUs to use in all, of which each process takes one."""
+
+
+@dataclass(frozen=True)
+class ShardOptions(ClusterOptions):
+    """Very many photos, on a Ray cluster (pip install "act2sal[scale]"); a call that was stopped goes on."""
+
+    store: Literal["files", "webdataset", "parquet"] = "files"
+    """files: as without a cluster; webdataset: DIR/000000.tar and so on, with a .json beside each result; parquet:
+    DIR/000000.parquet and so on, a row for each photo with its results, confidence, boxes, area and error."""
+    shard_size: int = 128
+    """Photos that a process does in one go, and of which the results are kept together."""
+
+
+@dataclass(frozen=True)
+class LabelShardOptions(ShardOptions):
+    """Very many photos, on a Ray cluster (pip install "act2sal[scale]"); a call that was stopped goes on."""
+
+    fit_on: int = 1000
+    """Photos that stage 1 is fitted on, on this machine, spread evenly over all; it then labels all of them."""
+
+
+@dataclass(frozen=True)
 class LabelOptions:
     """Write pseudo labels for a folder of photos (stage 1 only): DIR/a/b.png for PHOTOS/a/b.jpg.
 
@@ -99,6 +134,8 @@ class LabelOptions:
     cache_size: float | None = None
     """GiB that the features of frozen encoders may take on disk; those of further photos are computed anew at every
     epoch, with the same result. None: half of what the disk has free."""
+    cluster: Annotated[LabelShardOptions, tyro.conf.arg(name="")] = field(default_factory=LabelShardOptions)
+    """Very many photos, on a Ray cluster."""
     stage1: Stage1Config = field(default_factory=Stage1Config)
     """Stage 1: saliency cue extraction."""
     labels: LabelConfig = field(default_factory=LabelConfig)
@@ -180,6 +217,8 @@ class PredictOptions:
     """Replace results that are there already."""
     skip_existing: bool = False
     """Leave out photos and videos whose results are there already."""
+    cluster: Annotated[ShardOptions, tyro.conf.arg(name="")] = field(default_factory=ShardOptions)
+    """Very many photos, on a Ray cluster."""
     watch: bool = False
     """Go on with photos and videos that arrive in the folders, which can be empty, until Ctrl-C or SIGTERM; implies
     --skip-existing."""
@@ -314,6 +353,8 @@ class EvaluateOptions:
     """Where --worst writes; with several methods or data sets, their names are added."""
     photos: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the photos for --worst."""
+    cluster: Annotated[ClusterOptions, tyro.conf.arg(name="")] = field(default_factory=ClusterOptions)
+    """Very many maps, on a Ray cluster."""
     workers: int = 0
     """Threads of every pool, at most one per core that this process may use; 0: one per core."""
     max_pixels: int = MAX_PIXELS

@@ -15,6 +15,7 @@ from act2sal.cli.options import (
     PredictOptions,
     ReproduceOptions,
     ServeOptions,
+    ShardOptions,
     TrainOptions,
 )
 from act2sal.data.encoding import FORMAT_OF
@@ -54,11 +55,26 @@ def _train(options: TrainOptions) -> None:
         refuse_folder(options.out, "--out")
 
 
+def _refuse_shard_size(options: ShardOptions) -> None:
+    if options.shard_size < 1:
+        raise InputError(f"--shard-size is at least 1, not {options.shard_size}")
+
+
 def _label(options: LabelOptions) -> None:
+    if options.cluster.engine == "ray":
+        _refuse_shard_size(options.cluster)
+        return
     refuse_folder(options.out, "--out")
 
 
 def _predict(options: PredictOptions) -> None:
+    if options.cluster.engine == "ray":
+        if is_one_file(options.out) or is_one_video(options.out):
+            raise InputError(f"--out {options.out} is one file; --engine ray needs a folder")
+        _refuse_shard_size(options.cluster)
+        if options.json is not None:
+            _refuse_table(options.json, "--json")
+        return
     if "-" in options.inputs and len(options.inputs) > 1:
         raise InputError("- (standard input) is one photo, and takes no other inputs beside it")
     annotated = options.out / COCO_FILE if options.annotations == "coco" else None

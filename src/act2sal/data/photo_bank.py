@@ -139,7 +139,13 @@ class _Index:
 
 
 def build_photo_bank(
-    photos: Sequence[Photo], folder: Path, *, size: int, workers: int | None = None, quiet: bool = False
+    photos: Sequence[Photo],
+    folder: Path,
+    *,
+    size: int,
+    workers: int | None = None,
+    quiet: bool = False,
+    least: int = MIN_PHOTOS,
 ) -> PhotoBank:
     """Decode `photos`, resize each to `size` x `size`, and keep them in `folder`.
 
@@ -152,9 +158,10 @@ def build_photo_bank(
         size: side of the squares in pixels.
         workers: threads; None: one per core.
         quiet: no progress bar.
+        least: readable photos that are needed; a fit needs two, as it normalises over a batch.
 
     Raises:
-        DatasetError: fewer than two readable photos.
+        DatasetError: fewer readable photos than that.
         OSError: the disk is full.
     """
     folder = Path(folder)
@@ -168,7 +175,7 @@ def build_photo_bank(
         folder.mkdir(parents=True, exist_ok=True)
         with bar("photos", total=len(photos), done=len(index.outcomes), quiet=quiet) as advance:
             _fill(photos, folder, index, workers=workers, advance=advance)
-    return _open(photos, pixel_file, index)
+    return _open(photos, pixel_file, index, least)
 
 
 def _fill(
@@ -207,7 +214,7 @@ def _fill(
                 unsaved = 0
 
 
-def _open(photos: Sequence[Photo], pixel_file: Path, index: _Index) -> PhotoBank:
+def _open(photos: Sequence[Photo], pixel_file: Path, index: _Index, least: int) -> PhotoBank:
     readable, sizes, states, failures = [], [], [], []
     for photo, state, outcome in zip(photos, index.entries, index.outcomes, strict=True):
         if isinstance(outcome, str):
@@ -216,7 +223,7 @@ def _open(photos: Sequence[Photo], pixel_file: Path, index: _Index) -> PhotoBank
             readable.append(photo)
             sizes.append((outcome[0], outcome[1]))
             states.append(state)
-    if len(readable) < MIN_PHOTOS:
+    if len(readable) < least:
         raise DatasetError(_too_few(len(photos), failures))
     return PhotoBank(
         pixel_file=pixel_file,

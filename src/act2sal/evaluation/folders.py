@@ -1,7 +1,7 @@
 """Score the maps in a folder against the masks in another, on all cores."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from act2sal.evaluation.scores import Counts, ImageRow, Scores
 from act2sal.runtime import cores, progress
 
 _AHEAD = 8  # pairs in work per thread
+
+Scorer = Callable[[Collection[tuple[Path, Path]]], Iterator[ImageScores | str]]
+"""Scores pairs of a map and a mask, in their order; one line for each that cannot be read."""
 
 
 class Tally:
@@ -101,6 +104,7 @@ def evaluate(
     replicates: int = REPLICATES,
     workers: int = 0,
     quiet: bool = False,
+    scorer: Scorer | None = None,
 ) -> Scores:
     """Score the maps in a folder against the masks in another, paired by relative path without suffix.
 
@@ -115,6 +119,7 @@ def evaluate(
         replicates: of the bootstrap behind the confidence intervals; 0: none.
         workers: threads; 0: one per core.
         quiet: no progress bar.
+        scorer: scores the pairs elsewhere than in this process; None: here, in threads.
 
     Raises:
         DatasetError: a folder holds no pictures or two of the same name, or no pair can be scored.
@@ -128,7 +133,8 @@ def evaluate(
     for line in pairing.closed:
         tally.add_unreadable(line)
     with progress.bar("evaluate", total=len(kept), quiet=quiet) as advance:
-        for name, result in zip(kept, _scored(kept.values(), workers), strict=True):
+        results = scorer(kept.values()) if scorer is not None else _scored(kept.values(), workers)
+        for name, result in zip(kept, results, strict=True):
             if isinstance(result, ImageScores):
                 tally.add_scored(result, name)
             else:
@@ -171,14 +177,19 @@ def _scored(files: Collection[tuple[Path, Path]], workers: int) -> Iterator[Imag
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[ImageScores | str]] = deque()
         for pair in files:
-            ahead.append(pool.submit(_score_files, masks, *pair))
+            ahead.append(pool.submit(score_files, masks, *pair))
             if len(ahead) >= _AHEAD * threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
-def _score_files(masks: MaskReader, map_file: Path, mask_file: Path) -> ImageScores | str:
+def score_files(masks: MaskReader, map_file: Path, mask_file: Path) -> ImageScores | str:
+    """Scores of a map against its mask, or one line that says what cannot be read.
+
+    Raises:
+        UnclearError, InputError: as `evaluate`.
+    """
     try:
         with held(map_file, mask_file):
             return _score_read(masks, map_file, mask_file)

@@ -26,6 +26,7 @@ from act2sal.evaluation import (
     names_of,
 )
 from act2sal.evaluation.contact_sheet import cell_of, write_sheet
+from act2sal.evaluation.folders import Scorer
 from act2sal.evaluation.plots import write_curves
 from act2sal.evaluation.tables import HEADINGS, TableFormat, score_text, table
 
@@ -104,8 +105,17 @@ def facts_of(sod_set: SodSet) -> str:
     return "; ".join(fact for fact in facts if fact)
 
 
-def score(map_sets: Sequence[MapSet], *, ending: str, workers: int, quiet: bool) -> list[Scored]:
+def score(
+    map_sets: Sequence[MapSet], *, ending: str, workers: int, quiet: bool, scorer: Scorer | None = None
+) -> list[Scored]:
     """Score all sets of maps; methods are compared on the images of a set that all of them have.
+
+    Args:
+        map_sets: maps of a method on a set each.
+        ending: as of `evaluate`.
+        workers: likewise.
+        quiet: likewise.
+        scorer: likewise.
 
     Raises:
         DatasetError: see `evaluate`.
@@ -115,7 +125,15 @@ def score(map_sets: Sequence[MapSet], *, ending: str, workers: int, quiet: bool)
         rivals = [other for other in map_sets if other.masks == map_set.masks]
         shared = frozenset.intersection(*(names_of(o.maps, o.masks, ending=ending) for o in rivals))
         only = shared if len(rivals) > 1 else None
-        result = evaluate(map_set.maps, map_set.masks, ending=ending, only=only, workers=workers, quiet=quiet)
+        result = evaluate(
+            map_set.maps,
+            map_set.masks,
+            ending=ending,
+            only=only,
+            workers=workers,
+            quiet=quiet,
+            scorer=scorer,
+        )
         scored.append(Scored(map_set, result, seen_by(map_set, ending=ending)))
     return scored
 

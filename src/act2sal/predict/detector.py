@@ -79,7 +79,7 @@ class Detector:
             DeviceError: this machine has no such device.
             MissingPackageError: onnxruntime is not installed.
         """
-        path = _file(None if model is None else Path(model), device, backend)
+        path = model_file_of(None if model is None else Path(model), device, backend)
         if path.suffix == ".onnx":
             from act2sal.predict.onnx_network import OnnxNetwork
 
@@ -209,7 +209,7 @@ class Detector:
         return Image.fromarray(np.ascontiguousarray(cropped(pixels, part)))
 
 
-def _file(model: Path | None, device: str, backend: Backend) -> Path:
+def model_file_of(model: Path | None, device: str, backend: Backend) -> Path:
     """The file to read; its ending says which backend runs it."""
     shipped = model is None and backend == "auto" and model_files.BUILTIN_ONNX_PATH.is_file()
     if backend == "onnx" or (shipped and _onnx_is_at_hand() and not _computes_on_gpu(device)):

@@ -18,7 +18,7 @@ from act2sal.data.images import (
     read_with_opacity,
     resize_photo,
 )
-from act2sal.data.origin import LABEL_FREE
+from act2sal.data.origin import LABEL_FREE, write_result
 from act2sal.data.photo_search import Remarks
 from act2sal.data.pixel_budget import MOST_PIXELS, naming_lack
 from act2sal.data.transparency import Opacity
@@ -26,7 +26,7 @@ from act2sal.errors import InputError
 from act2sal.predict.detector import BATCH, NO_CONFIDENCE, Detector
 from act2sal.predict.plan import Task, planned
 from act2sal.predict.records import Record
-from act2sal.predict.rendering import MAPS, Rendering
+from act2sal.predict.rendering import MAPS, Rendering, WriteFile
 from act2sal.runtime import cores, progress
 
 logger = logging.getLogger("act2sal")
@@ -229,6 +229,8 @@ def done(
     workers: int = 0,
     quiet: bool = False,
     on_record: Callable[[Record], None] = lambda record: None,
+    on_failure: Callable[[Task, str], None] = lambda task, line: None,
+    write_file: WriteFile = write_result,
 ) -> Outcome:
     """Do what was planned: decode ahead, make maps batch by batch, write behind.
 
@@ -239,13 +241,15 @@ def done(
         workers: threads that decode and encode; 0: one per core.
         quiet: no progress bar.
         on_record: called for each photo that is done, in the order of the tasks.
+        on_failure: called for each photo that cannot be done, with the line that says why.
+        write_file: writes a result; called in several threads.
 
     Raises:
         Interrupted: Ctrl-C; what was written stays.
     """
     rendering = replace(rendering, seen=maker.seen)
     with ThreadPoolExecutor(cores.threads(workers)) as pool:
-        return _done(tasks, maker, rendering, pool, quiet, on_record)
+        return _done(tasks, maker, rendering, pool, quiet, on_record, on_failure, write_file)
 
 
 def _done(
@@ -255,14 +259,17 @@ def _done(
     pool: ThreadPoolExecutor,
     quiet: bool,
     on_record: Callable[[Record], None],
+    on_failure: Callable[[Task, str], None],
+    write_file: WriteFile,
 ) -> Outcome:
     outcome = Outcome()
     writes: deque[tuple[Task, Future[Record]]] = deque()
     budget = _Ahead(tasks)
 
-    def fail(line: str) -> None:
+    def fail(task: Task, line: str) -> None:
         logger.warning("%s", line)
         outcome.failures.append(line)
+        on_failure(task, line)
         advance()
 
     def settle(task: Task, write: "Future[Record]") -> None:
@@ -270,11 +277,11 @@ def _done(
             with naming_lack(task.photo.path):
                 on_record(write.result())
         except ImageError as error:
-            fail(str(error))
+            fail(task, str(error))
         except OSError as error:
-            fail(f"{task.targets[0]}: {error.strerror or error}")
+            fail(task, f"{task.targets[0]}: {error.strerror or error}")
         except InputError as error:
-            fail(f"{task.photo.path}: {error}")
+            fail(task, f"{task.photo.path}: {error}")
         else:
             outcome.written += 1
             advance()
@@ -287,7 +294,7 @@ def _done(
         return bool(writes)
 
     def fail_read(task: Task, line: str) -> None:
-        fail(line)
+        fail(task, line)
         budget.drop(task)
 
     with progress.bar("predict", total=len(tasks), quiet=quiet) as advance:
@@ -295,7 +302,7 @@ def _done(
             for batch in _batches(budget, maker.side, pool, fail_read, settle_first):
                 for task, decoded, one in _found(maker, batch, pool, fail_read):
                     arguments = (task, decoded.photo, one.prob, one.confidence, decoded.opacity)
-                    writes.append((task, pool.submit(rendering.write, *arguments)))
+                    writes.append((task, pool.submit(rendering.write, *arguments, write_file)))
                 while len(writes) > 2 * BATCH:
                     settle_first()
             while settle_first():

@@ -1,7 +1,8 @@
 """How saliency is written: which kinds of output, in which format, what of it, and when not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from act2sal.predict.records import Facts, Record
 from act2sal.predict.regions import Box
 from act2sal.predict.selection import Selection
 from act2sal.predict.upsampling import Refine, full_size
+
+WriteFile = Callable[[Path, bytes], None]
 
 
 class Rendered(NamedTuple):
@@ -180,8 +183,17 @@ class Rendering:
         prob: NDArray[np.float32],
         confidence: float | None,
         opacity: Opacity | None = None,
+        write_file: WriteFile = write_result,
     ) -> Record:
         """Write the results of one photo to the files of its task; the rest as of `rendered_bytes`.
+
+        Args:
+            task: the photo and the files.
+            photo: (H, W, 3) uint8 RGB.
+            prob: its map, (h, w) float32 in [0, 1] of any size.
+            confidence: as of `rendered_bytes`.
+            opacity: likewise.
+            write_file: takes the path and the content of each file.
 
         Raises:
             OSError: a file cannot be written.
@@ -190,7 +202,7 @@ class Rendering:
         profile = self.profile_of(task.photo.path)
         rendered = self.rendered_bytes(photo, prob, confidence, opacity=opacity, profile=profile)
         for target, content in zip(task.targets, rendered.files, strict=True):
-            write_result(target, content)
+            write_file(target, content)
         return Record(task, rendered.facts)
 
 

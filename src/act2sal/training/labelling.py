@@ -12,21 +12,20 @@ from act2sal.config_files import EARLIER, load_toml, to_toml
 from act2sal.data.images import write_atomic
 from act2sal.data.locks import locked
 from act2sal.data.photo_files import Photo, png_paths, refuse_collisions
-from act2sal.networks.checkpoint import load_stage1
-from act2sal.networks.encoders import freeze
+from act2sal.networks.checkpoint import load_stage1, save_stage1
 from act2sal.runs.cache_folder import FEATURES, clear_all_but_features
 from act2sal.runs.training_state import LogRow
 from act2sal.runtime import cores
 from act2sal.runtime.fabric import make_fabric
 from act2sal.runtime.hardware import named
+from act2sal.training.about import about
 from act2sal.training.assembly import initial_encoder
 from act2sal.training.epochs import EpochWatcher, Trainer
 from act2sal.training.photos import PhotosUsed, photo_bank, photos_of, workers_of
-from act2sal.training.stage1.feature_source import frozen_features, is_constant
-from act2sal.training.stage1.features import LiveFeatures
+from act2sal.training.stage1.applying import AppliedStage1
 from act2sal.training.stage1.label_writing import write_all_labels
 from act2sal.training.stage1.rounds import fit_stage1
-from act2sal.training.stage1.stage import Fitted, Stage1
+from act2sal.training.stage1.stage import Stage1
 
 logger = logging.getLogger("act2sal")
 
@@ -63,7 +62,7 @@ def label(
         CheckpointError, ConfigError: `run` holds no stage 1.
     """
     if run is not None:
-        config = _options_of(run, config)
+        config = options_of(run, config)
     found, undone = photos_of(photos, out, config)
     refuse_collisions(found, png_paths(found, out))
     if run is None:
@@ -93,27 +92,62 @@ def _label(
     bank = photo_bank(found, work, config, config.stage1.size, quiet=quiet)
     trainer = Trainer(fabric, config.seed, _no_log, quiet, watcher=watcher)
     stage = Stage1(bank, work / FEATURES, work, work, config, trainer)
-    fitted = fit_stage1(stage) if run is None else _load_fitted(run, stage)
+    fitted = fit_stage1(stage) if run is None else AppliedStage1.load(run).on(stage)
     write_all_labels(fitted, out, stage, phase="labels", resume=not overwrite)
     shutil.rmtree(work)
     return PhotosUsed(len(bank), [str(failure) for failure in bank.failures])
 
 
-def _load_fitted(run: Path, stage: Stage1) -> Fitted:
-    """Load the stage 1 of a run, to apply it to other photos."""
-    network, encoder = load_stage1(run / "stage1.safetensors")
-    fabric = stage.trainer.fabric
-    fabric.to_device(freeze(encoder))
-    fabric.to_device(network)
-    if is_constant(stage.config.stage1):
-        return Fitted(network, encoder, frozen_features(encoder, stage.timed_bank(), stage))
-    return Fitted(network, encoder, LiveFeatures(encoder, stage.bank, fabric.device))
+def options_of(run: Path, config: TrainConfig) -> TrainConfig:
+    """`config` with the options that have to be those of the run.
 
-
-def _options_of(run: Path, config: TrainConfig) -> TrainConfig:
-    """`config` with the options that have to be those of the run."""
+    Raises:
+        ConfigError: it has none.
+    """
     known = load_toml(run / "config.toml", EARLIER)
     return replace(config, size=known.size, stage1=known.stage1, labels=known.labels)
+
+
+def fit_on(photos: Sequence[Photo], run: Path, config: TrainConfig, *, quiet: bool) -> None:
+    """Fit stage 1 on photos and write it with its options to `run`, from which `label` and others take it.
+
+    Raises:
+        DatasetError, OSError, EncoderError, WeightsError, FloatingPointError: as `label`.
+    """
+    with locked(run), cores.at_most(workers_of(config)):
+        work = _prepare_work_folder(run, config, photos)
+        bank = photo_bank(photos, work, config, config.stage1.size, quiet=quiet)
+        trainer = Trainer(make_fabric(config), config.seed, _no_log, quiet)
+        fitted = fit_stage1(Stage1(bank, work / FEATURES, work, work, config, trainer))
+        metadata = about(config, len(bank))
+        save_stage1(run / "stage1.safetensors", fitted.network, fitted.encoder, metadata=metadata)
+        write_atomic(run / "config.toml", to_toml(config).encode())
+        shutil.rmtree(work)
+
+
+def label_some(
+    photos: Sequence[Photo], out: Path, work: Path, applied: AppliedStage1, config: TrainConfig
+) -> PhotosUsed:
+    """Write the labels of some photos by a stage 1 that is there: `OUT/a/b.png` for a photo with the path `a/b.jpg`.
+
+    Args:
+        photos: some.
+        out: folder of the labels.
+        work: an empty folder for what is computed on the way.
+        applied: stage 1.
+        config: its options (`options_of`).
+
+    Raises:
+        DatasetError, ImageError, OSError: as `label`.
+    """
+    bank = photo_bank(photos, work, config, config.stage1.size, quiet=True, least=0)
+    failures = [str(failure) for failure in bank.failures]
+    if not len(bank):
+        return PhotosUsed(0, failures)
+    trainer = Trainer(make_fabric(config), config.seed, _no_log, quiet=True)
+    stage = Stage1(bank, work / FEATURES, work, work, config, trainer)
+    write_all_labels(applied.on(stage), out, stage, phase="labels", resume=False)
+    return PhotosUsed(len(bank), failures)
 
 
 def _prepare_work_folder(out: Path, config: TrainConfig, photos: Sequence[Photo]) -> Path:

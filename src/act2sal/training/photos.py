@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from act2sal.config import TrainConfig
 from act2sal.data.images import ImageError, read_photo, resize_photo
-from act2sal.data.photo_bank import PhotoBank, build_photo_bank
+from act2sal.data.photo_bank import MIN_PHOTOS, PhotoBank, build_photo_bank
 from act2sal.data.photo_files import Photo
 from act2sal.data.photo_search import Remarks, Search, SilentRemarks
 from act2sal.runs.run_directory import PHOTOS
@@ -44,12 +44,19 @@ def workers_of(config: TrainConfig) -> int:
 
 
 def photo_bank(
-    photos: Sequence[Photo], cache: Path, config: TrainConfig, size: int | None, *, quiet: bool
+    photos: Sequence[Photo],
+    cache: Path,
+    config: TrainConfig,
+    size: int | None,
+    *,
+    quiet: bool,
+    least: int = MIN_PHOTOS,
 ) -> PhotoBank:
-    """Decode photos to squares of `size` pixels (None: the config's), kept in `cache`."""
+    """Decode photos to squares of `size` pixels (None: the config's), kept in `cache`; least: as of the bank."""
     side = size or config.size
     folder = cache / f"photos-{side}"
-    return build_photo_bank(photos, folder, size=side, workers=workers_of(config), quiet=quiet)
+    workers = workers_of(config)
+    return build_photo_bank(photos, folder, size=side, workers=workers, quiet=quiet, least=least)
 
 
 def refuse_changed(bank: PhotoBank) -> None:
