@@ -23,7 +23,7 @@ from act2sal.reproduce.targets import TARGETS
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 RESULTS = ROOT / "recipes" / "results"
-PAGES = ("results.md", "benchmarks.md", "data.md", "reproduction.md")
+PAGES = ("results.md", "benchmarks.md", "data.md", "reproduction.md", "scale.md")
 REPRODUCTION = RESULTS / "reproduction"
 """What `act2sal reproduce` wrote; its pictures are in docs/reproduction."""
 sys.path.insert(0, str(ROOT / "recipes"))

@@ -74,6 +74,12 @@ def test_allocator(run: Any) -> None:
     assert figures["ratio"] > 0
 
 
+def test_cluster(run: Any, data: Path) -> None:
+    words = ("--few", 1, "--many", 2, "--ways", "ray, 1 core", "--no-memory")
+    figures = run("benchmarks/cluster.py", data / "scenes" / "photos", *words)
+    assert figures["ray, 1 core"]["seconds to start"] != 0
+
+
 def test_classical_speed(run: Any, data: Path) -> None:
     words = ("--count", 1, "--few", 1, "--many", 2, "--methods", "rbd")
     figures = run("benchmarks/classical_speed.py", data / "scenes" / "photos", *words)

@@ -64,7 +64,7 @@ def test_the_page_of_presets_is_current() -> None:
 
 def test_the_pages_of_measurements_are_current() -> None:
     pages = recipe_module("make_pages", "docs").pages()
-    assert len(pages) == 4
+    assert len(pages) == 5
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"{name}: run python docs/make_pages.py"
 
