@@ -1,5 +1,6 @@
 """What a photo brings along, its transparency and its colour profile, in what is made of it."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -161,8 +162,9 @@ def test_all_frames_of_an_animation_have_the_same_behind_them(tmp_path: Path) ->
     assert seen == [[255] * 3, [0] * 3, [0] * 3, [0] * 3]
 
 
+@cache
 def swapped_profile() -> bytes:
-    """A profile whose red is the blue of sRGB, and the other way round."""
+    """A profile whose red is the blue of sRGB and the other way round; made once, as it holds the second of that."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     red, blue = profile.index(b"rXYZ"), profile.index(b"bXYZ")
     swapped = bytearray(profile)
