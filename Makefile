@@ -25,7 +25,7 @@ demo: $(READY)
 	$(BIN)/act2sal demo --out demo
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check
