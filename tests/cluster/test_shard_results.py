@@ -123,6 +123,19 @@ def test_what_a_kill_leaves_is_done_again_under_the_same_names(
     assert predictor(work, 1)(alone).photos == 1
 
 
+def test_photos_of_the_same_name_in_two_archives_keep_apart(shard: Shard, tmp_path: Path) -> None:
+    shards = []
+    for number, name in enumerate(("one", "two")):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            archive.add(shard.entries[2 * number].address, "a.png")
+        shards.append(Shard(number, packed=str(tmp_path / f"{name}.tar"), name=f"{name}.tar"))
+    work, model = work_of(str(tmp_path / "out"))
+    done_in_place(work, model, shards)
+    files = files_of(tmp_path / "out")
+    assert {"one/a.map.png", "two/a.map.png", "one/a.cutout.png", "two/a.cutout.png"} <= set(files)
+    assert files["one/a.cutout.png"] != files["two/a.cutout.png"]
+
+
 def test_a_shard_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     work, model = work_of(str(tmp_path / "out"), "webdataset")
     (done,) = done_in_place(work, model, [Shard(0, packed=str(tmp_path / "nowhere.tar"), name="nowhere.tar")])

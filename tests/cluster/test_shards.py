@@ -185,6 +185,20 @@ def test_photos_come_out_of_tables(
     assert all(photo.file is not None and photo.file.read_bytes() == photo_bytes() for photo in piece)
 
 
+def test_names_lead_nowhere_else(tmp_path: Path) -> None:
+    address = tar_of(tmp_path / "x.tar", {"../../a.png": photo_bytes(), "/b/../c.png": photo_bytes()})
+    (tmp_path / "s").mkdir()
+    (piece,) = staged(Shard(0, packed=address), tmp_path / "s")
+    assert [photo.name for photo in piece] == ["a.png", "b/c.png"]
+    assert names(listed(b"/x/1.jpg\n/x/../../y/1.jpg", "")) == ["1.jpg", "y/1.jpg"]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        tar_of(tmp_path / folder / "x.tar", {})
+    both = [str(tmp_path / folder / "x.tar") for folder in ("one", "two")]
+    with pytest.raises(DatasetError, match="the same name"):
+        inputs_of(both, Place(tmp_path / "out"), remarks=Remarks())
+
+
 def test_damaged_archives_and_tables_are_named(tmp_path: Path) -> None:
     whole = Path(tar_of(tmp_path / "x.tar", {"a.png": photo_bytes()})).read_bytes()
     (tmp_path / "short.tar").write_bytes(whole[: len(photo_bytes()) // 2 + 512])

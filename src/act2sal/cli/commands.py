@@ -96,7 +96,7 @@ def _label_on_cluster(options: LabelOptions) -> int:
         LabelWork(out, options.cluster.store, label_config_of(options), options.max_pixels),
         cluster_of(options.cluster),
         Fit(options.run, options.cluster.fit_on),
-        existing=Existing(options.overwrite),
+        existing=Existing(options.overwrite, skip=True),
         shard_size=options.cluster.shard_size,
         quiet=options.quiet,
     )

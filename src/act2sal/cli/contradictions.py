@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from act2sal.cli.options import ClusterOptions, LabelShardOptions, ShardOptions
+from act2sal.cli.cluster_options import ClusterOptions, LabelShardOptions, ShardOptions
 from act2sal.config import LabelConfig, RivalConfig, Stage1Config, TrainConfig
 from act2sal.errors import InputError
 from act2sal.predict.plan import is_one_file, is_one_video

@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from act2sal.cli.cluster_options import ClusterOptions
 from act2sal.cli.options import (
-    ClusterOptions,
     EvaluateOptions,
     LabelOptions,
     PredictOptions,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
+from act2sal.cli.cluster_options import ClusterOptions, LabelShardOptions, ShardOptions
 from act2sal.config import (
     Annotations,
     Backend,
@@ -62,41 +63,6 @@ class TrainOptions:
     """Of the largest photo that is read; others are named and left out."""
     quiet: bool = False
     """No progress bars."""
-
-
-@dataclass(frozen=True)
-class ClusterOptions:
-    """Very many photos, on a Ray cluster (pip install "act2sal[scale]"); a call that was stopped goes on."""
-
-    engine: Literal["local", "ray"] = "local"
-    """local: this process; ray: the processes of a Ray cluster. What is read and written has to be there for all
-    of them; label and predict then also take addresses (s3://, gs://, hdfs://), lists (.txt, .txt.gz, - for standard
-    input), WebDataset shards (.tar) and Parquet files."""
-    address: Annotated[str | None, tyro.conf.arg(metavar="auto|HOST:PORT")] = None
-    """Of the cluster; None: one is started on this machine."""
-    num_cpus: int | None = None
-    """Cores to use in all, of which each process takes one; None: all there are."""
-    num_gpus: int = 0
-    """GPUs to use in all, of which each process takes one."""
-
-
-@dataclass(frozen=True)
-class ShardOptions(ClusterOptions):
-    """Very many photos, on a Ray cluster (pip install "act2sal[scale]"); a call that was stopped goes on."""
-
-    store: Literal["files", "webdataset", "parquet"] = "files"
-    """files: as without a cluster; webdataset: DIR/000000.tar and so on, with a .json beside each result; parquet:
-    DIR/000000.parquet and so on, a row for each photo with its results, confidence, boxes, area and error."""
-    shard_size: int = 128
-    """Photos that a process does in one go, and of which the results are kept together."""
-
-
-@dataclass(frozen=True)
-class LabelShardOptions(ShardOptions):
-    """Very many photos, on a Ray cluster (pip install "act2sal[scale]"); a call that was stopped goes on."""
-
-    fit_on: int = 1000
-    """Photos that stage 1 is fitted on, on this machine, spread evenly over all; it then labels all of them."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from act2sal.cli.cluster_options import ShardOptions
 from act2sal.cli.options import (
     CompareOptions,
     ConvertOptions,
@@ -15,7 +16,6 @@ from act2sal.cli.options import (
     PredictOptions,
     ReproduceOptions,
     ServeOptions,
-    ShardOptions,
     TrainOptions,
 )
 from act2sal.data.encoding import FORMAT_OF

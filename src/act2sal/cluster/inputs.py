@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from act2sal.cluster.addresses import Place
-from act2sal.cluster.shards import PACKED, Entry
+from act2sal.cluster.shards import PACKED, Entry, name_inside
 from act2sal.data.photo_files import SUFFIXES, DatasetError
 from act2sal.data.photo_search import AUTO, Remarks, Search
 from act2sal.predict.plan import expanded
@@ -60,6 +60,7 @@ def inputs_of(given: Sequence[str], out: Place, *, exclude: str = AUTO, remarks:
         raise DatasetError(remarks.undone[0] if remarks.undone else f"no photos in {', '.join(given)}")
     found.photos, found.packed = list(dict.fromkeys(found.photos)), list(dict.fromkeys(found.packed))
     _refuse_same_names(found.photos)
+    _refuse_same_names(found.packed)
     return found
 
 
@@ -83,7 +84,8 @@ def _named(addresses: Sequence[str]) -> list[Entry]:
     parts = [PurePosixPath(address).parts for address in addresses]
     of_folders = zip(*(one[:-1] for one in parts), strict=False)
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, of_folders))
-    return [Entry(address, "/".join(one[shared:])) for address, one in zip(addresses, parts, strict=True)]
+    names = [name_inside("/".join(one[shared:])) for one in parts]
+    return [Entry(address, name) for address, name in zip(addresses, names, strict=True)]
 
 
 def _add(found: Inputs, place: Place, out: Place, exclude: str, remarks: Remarks) -> None:

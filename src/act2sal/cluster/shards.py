@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 
 from act2sal.errors import InputError
 
@@ -61,6 +62,11 @@ class Shard:
             return cls(read["number"], entries, read["packed"], read["name"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError("the plan of an earlier run cannot be read; --overwrite begins anew") from error
+
+
+def name_inside(name: str) -> str:
+    """A name without what could lead out of the folder of the results, such as "../": archives come from anybody."""
+    return "/".join(part for part in PurePosixPath(name).parts if part not in ("/", "//", ".."))
 
 
 def planned_shards(

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from act2sal.cluster.addresses import Place
-from act2sal.cluster.shards import Shard
+from act2sal.cluster.shards import Shard, name_inside
 from act2sal.data.photo_files import SUFFIXES
 from act2sal.errors import InputError
 
@@ -86,7 +86,7 @@ def _of_tar(address: str, scratch: Path) -> Iterator[Staged]:
                     continue
                 target = scratch / f"{number}{suffix}"
                 target.write_bytes(content.read())
-                yield Staged(member.name, f"{address}/{member.name}", target)
+                yield Staged(name_inside(member.name), f"{address}/{member.name}", target)
     except (tarfile.TarError, EOFError) as error:
         raise InputError(f"{address}: {error}") from error
 
@@ -131,7 +131,7 @@ def _row(
 ) -> Staged:
     value = row[image]
     content, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-    named = str(row[name] if name is not None else path or number)
+    named = name_inside(str(row[name] if name is not None else path or number)) or number
     if PurePosixPath(named).suffix.lower() not in SUFFIXES:
         named += ".jpg"  # which decides nothing: photos are known by their content
     told = f"{address}/{named}"

@@ -46,14 +46,15 @@ class ShardStore(Protocol):
 
 
 class FileStore:
-    """`OUT/a/b.png` for `a/b.jpg`.
+    """`OUT/a/b.png` for `a/b.jpg`, and `OUT/x/a/b.png` for `a/b.jpg` in `x.tar`, as others may hold the same name.
 
     Args:
         out: folder of the results.
+        shard: of the photos.
     """
 
-    def __init__(self, out: Place) -> None:
-        self.out = out
+    def __init__(self, out: Place, shard: Shard) -> None:
+        self.out = folder_of(out, shard)
 
     def add(self, result: ShardResult) -> None:
         """Write its files."""
@@ -139,4 +140,9 @@ def store_of(kind: StoreKind, out: Place, shard: Shard, columns: dict[str, str])
         return WebDatasetStore(out, shard)
     if kind == "parquet":
         return ParquetStore(out, shard, columns)
-    return FileStore(out)
+    return FileStore(out, shard)
+
+
+def folder_of(out: Place, shard: Shard) -> Place:
+    """Folder of the results of a shard that are stored as files."""
+    return out.below(PurePosixPath(shard.name).with_suffix("").as_posix()) if shard.packed else out

@@ -9,7 +9,7 @@ from act2sal.cluster.addresses import Place
 from act2sal.cluster.ledger import Done, Ledger
 from act2sal.cluster.shards import Shard
 from act2sal.cluster.staging import Staged, staged
-from act2sal.cluster.storing import ShardResult, StoreKind, store_of
+from act2sal.cluster.storing import ShardResult, StoreKind, folder_of, store_of
 from act2sal.errors import FileError, InputError
 
 Results = Callable[[Sequence[Staged], Path], list[ShardResult]]
@@ -63,7 +63,8 @@ class ShardWorker:
     def _files(self, shard: Shard, result: ShardResult) -> list[str]:
         """Addresses of the results of a photo."""
         if self.store == "files":
-            return [self.out.below(f"{result.stem}{suffix}").address for suffix in result.files]
+            folder = folder_of(self.out, shard)
+            return [folder.below(f"{result.stem}{suffix}").address for suffix in result.files]
         ending = "tar" if self.store == "webdataset" else "parquet"
         return [self.out.below(f"{shard.title}.{ending}").address]
 
