@@ -313,7 +313,8 @@ class TrainConfig:
     of labels that stage 1 would make, and all that comes of it says so. None: no mask is ever opened."""
     given_labels: str | None = None
     """Folder with a label of each photo, of the same name, on which the first detector is trained in place of those
-    that stage 1 would make; None: stage 1 makes them."""
+    that stage 1 would make; or the OUT of label --engine ray, here or at an address, with PHOTOS the same shards of
+    photos, of which each process reads its own. None: stage 1 makes them."""
     teacher: str | None = None
     """A detector, RUN or a model file, from which the first generation goes on as a second one does from the first;
     its predictions take the place of Eq. 1-5, its network and weights are where stage 2 starts. None: Eq. 1-5 and a

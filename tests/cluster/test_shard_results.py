@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from act2sal.cluster.addresses import Place
 from act2sal.cluster.engine import Cluster
-from act2sal.cluster.inputs import Inputs
 from act2sal.cluster.job import Existing, Job, completed
 from act2sal.cluster.labelling import Fit, LabelWork, labeller
-from act2sal.cluster.ledger import Ledger
 from act2sal.cluster.predicting import PredictWork, model_name, model_of, predictor
-from act2sal.cluster.shards import Entry, Shard
-from act2sal.cluster.staging import Staged
-from act2sal.cluster.storing import ShardResult, StoreKind
 from act2sal.cluster.worker import ShardWorker
 from act2sal.errors import InputError, LostProcessError
 from act2sal.predict.output_kinds import parse_kind
 from act2sal.predict.rendering import Rendering
+from act2sal.shards.addresses import Place
+from act2sal.shards.inputs import Inputs
+from act2sal.shards.ledger import Ledger
+from act2sal.shards.shard import Entry, Shard
+from act2sal.shards.staging import Staged
+from act2sal.shards.storing import ShardResult, StoreKind
 from act2sal.training.labelling import label
 from tiny import files_of, tiny_config
 

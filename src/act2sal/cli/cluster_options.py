@@ -1,9 +1,32 @@
 """The options by which a command runs on a cluster, whose texts are its `--help`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+
+def path_or_address(given: str) -> Path:
+    """A path as it is given, which may stand for an address of fsspec.
+
+    Of "hdfs:///data", whose host is that of Hadoop's configuration, `Path` would make "hdfs:/data", which might come
+    from "hdfs://data" as well; "default" is the name of that host.
+    """
+    return Path(given.replace("hdfs:///", "hdfs://default/", 1) if given.startswith("hdfs:///") else given)
+
+
+PathOrAddress = Annotated[
+    Path,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: path_or_address(words[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""Type of options that may name an address of fsspec."""
 
 
 @dataclass(frozen=True)

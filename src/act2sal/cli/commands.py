@@ -86,9 +86,9 @@ def label_command(arguments: Sequence[str]) -> int:
 
 def _label_on_cluster(options: LabelOptions) -> int:
     """`act2sal label --engine ray`."""
-    from act2sal.cluster.addresses import Place
     from act2sal.cluster.job import Existing
     from act2sal.cluster.labelling import Fit, LabelWork, label_on_cluster
+    from act2sal.shards.addresses import Place
 
     out = Place(options.out).address
     outcome = label_on_cluster(

@@ -35,8 +35,8 @@ def cluster_of(options: ClusterOptions) -> "Cluster":
 
 def work_of(options: PredictOptions) -> tuple["PredictWork", Path | None]:
     """What each process of `act2sal predict --engine ray` does, and the file of its model."""
-    from act2sal.cluster.addresses import Place
     from act2sal.cluster.predicting import PredictWork, model_name, model_of
+    from act2sal.shards.addresses import Place
 
     device = "cuda" if options.cluster.num_gpus and options.device == "auto" else options.device
     model = model_of(options.method, options.model, device, options.backend)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
-from act2sal.cli.cluster_options import ClusterOptions, LabelShardOptions, ShardOptions
+from act2sal.cli.cluster_options import ClusterOptions, LabelShardOptions, PathOrAddress, ShardOptions
 from act2sal.config import (
     Annotations,
     Backend,
@@ -40,7 +40,7 @@ class TrainOptions:
     labels/, detector.safetensors, report.html and checkpoints.
     """
 
-    photos: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PHOTOS")]]
+    photos: tyro.conf.Positional[Annotated[PathOrAddress, tyro.conf.arg(metavar="PHOTOS")]]
     """Folder of photos, searched to any depth. Masks among them are left out, unopened."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
@@ -73,9 +73,9 @@ class LabelOptions:
     act2sal label PHOTOS --out LABELS --run RUN
     """
 
-    photos: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="PHOTOS")]]
+    photos: tyro.conf.Positional[Annotated[PathOrAddress, tyro.conf.arg(metavar="PHOTOS")]]
     """Folder of photos, searched to any depth."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Annotated[PathOrAddress, tyro.conf.arg(metavar="DIR")]
     """Folder of the labels (8-bit PNG, 0 and 255); labels that are there already are kept."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Use the fitted stage 1 of this run instead of fitting one."""
@@ -128,7 +128,7 @@ class PredictOptions:
 
     inputs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT ...")]]
     """Photos, videos, folders of both (to any depth), patterns such as 'photos/*.jpg', or - for standard input."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR_OR_FILE")] = Path("maps")
+    out: Annotated[PathOrAddress, tyro.conf.arg(metavar="DIR_OR_FILE")] = Path("maps")
     """Folder of the results; or the file for the result of a single photo or video."""
     kind: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KIND ...")] = ("map",)
     """What to write: map (grey levels), mask (black and white), cutout (transparent background), overlay (the object

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from act2sal.cluster.addresses import Place
 from act2sal.cluster.engine import Cluster, spread
-from act2sal.cluster.inputs import Inputs
-from act2sal.cluster.ledger import Done, Ledger
-from act2sal.cluster.shards import Entry, Shard, planned_shards
-from act2sal.cluster.storing import StoreKind
 from act2sal.runtime import progress
+from act2sal.shards.addresses import Place
+from act2sal.shards.inputs import Inputs
+from act2sal.shards.ledger import Done, Ledger
+from act2sal.shards.shard import Entry, Shard, planned_shards
+from act2sal.shards.storing import StoreKind
 
 logger = logging.getLogger("act2sal")
 

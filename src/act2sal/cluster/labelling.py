@@ -10,14 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from act2sal.cluster.addresses import Place
 from act2sal.cluster.engine import Cluster
-from act2sal.cluster.inputs import Inputs, inputs_of
 from act2sal.cluster.job import Existing, Job, JobOutcome, completed
-from act2sal.cluster.ledger import Ledger
-from act2sal.cluster.shards import Shard
-from act2sal.cluster.staging import Staged, staged
-from act2sal.cluster.storing import ShardResult, StoreKind
 from act2sal.cluster.worker import ShardWorker
 from act2sal.config import TrainConfig
 from act2sal.config_files import to_toml
@@ -26,6 +20,12 @@ from act2sal.data.photo_bank import MIN_PHOTOS
 from act2sal.data.photo_files import Photo
 from act2sal.data.photo_search import Remarks
 from act2sal.errors import InputError
+from act2sal.shards.addresses import Place
+from act2sal.shards.inputs import Inputs, inputs_of
+from act2sal.shards.ledger import Ledger
+from act2sal.shards.shard import Shard
+from act2sal.shards.staging import Staged, staged
+from act2sal.shards.storing import ShardResult, StoreKind
 from act2sal.training.labelling import fit_on, label_some, options_of
 from act2sal.training.stage1.applying import AppliedStage1
 

@@ -8,13 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from act2sal.cluster.addresses import Place
 from act2sal.cluster.engine import Cluster
-from act2sal.cluster.inputs import inputs_of
 from act2sal.cluster.job import Existing, Job, JobOutcome, completed
-from act2sal.cluster.ledger import Ledger
-from act2sal.cluster.staging import Staged
-from act2sal.cluster.storing import ShardResult, StoreKind
 from act2sal.cluster.worker import ShardWorker
 from act2sal.config import Backend
 from act2sal.data.images import limit_pixels
@@ -26,6 +21,11 @@ from act2sal.predict.maps import MapMaker, done
 from act2sal.predict.plan import Task
 from act2sal.predict.records import Record
 from act2sal.predict.rendering import Rendering
+from act2sal.shards.addresses import Place
+from act2sal.shards.inputs import inputs_of
+from act2sal.shards.ledger import Ledger
+from act2sal.shards.staging import Staged
+from act2sal.shards.storing import ShardResult, StoreKind
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from act2sal.cluster.addresses import Place
-from act2sal.cluster.ledger import Done, Ledger
-from act2sal.cluster.shards import Shard
-from act2sal.cluster.staging import Staged, staged
-from act2sal.cluster.storing import ShardResult, StoreKind, folder_of, store_of
 from act2sal.errors import FileError, InputError
+from act2sal.shards.addresses import Place
+from act2sal.shards.ledger import Done, Ledger
+from act2sal.shards.shard import Shard
+from act2sal.shards.staging import Staged, staged
+from act2sal.shards.storing import ShardResult, StoreKind, folder_of, store_of
 
 Results = Callable[[Sequence[Staged], Path], list[ShardResult]]
 """Makes the results of some photos, in their order, with an empty folder for what it needs on the way."""

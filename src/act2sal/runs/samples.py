@@ -96,6 +96,12 @@ class Samples:
             label = read_photo(label_paths[index])[..., 0]
             _write_picture(folder / "label.png", _shrunk(label, self._size(index)))
 
+    def square_labels(self, labels: Labels) -> None:
+        """Write labels that are squares as the photos are; `labels[index]` is (S, S) uint8."""
+        for index, folder in self._folders.items():
+            picture = _shrunk(np.asarray(labels[index]), self._size(index))
+            _write_picture(folder / "label.png", picture)
+
     def rectified(self, epoch: int, bank: LabelBank) -> None:
         """Write the labels that stand in `bank` after `epoch`, counted from 1."""
         for index, folder in self._folders.items():

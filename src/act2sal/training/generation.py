@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from act2sal.config import TrainConfig
-from act2sal.data.photo_bank import PhotoBank
 from act2sal.runs.run_directory import GenerationFolder
-from act2sal.runtime import parallel
 from act2sal.training.epochs import Trainer
+from act2sal.training.photos import TrainingPhotos
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class Generation:
     Attributes:
         folder: gets the results.
         cache: folder of the run for photos and features.
-        bank: the photos of all processes.
+        photos: what it learns from.
         config: all options.
         trainer: device, seed, log and progress.
         teacher: file of the detector of the generation before; None: there is none.
@@ -26,16 +25,11 @@ class Generation:
 
     folder: GenerationFolder
     cache: Path
-    bank: PhotoBank
+    photos: TrainingPhotos
     config: TrainConfig
     trainer: Trainer
     teacher: Path | None
     given: str | None
-
-    @property
-    def own_bank(self) -> PhotoBank:
-        """The photos of this process."""
-        return self.bank.part(parallel.rank(), parallel.world())
 
     @property
     def labels_done(self) -> Path:

@@ -89,18 +89,21 @@ def _tell_side(detector: SaliencyNetwork, shown: int) -> None:
 
 def bank_of_stage2(generation: Generation) -> PhotoBank:
     """The photos of this process at the size of stage 2, decoded anew if that of stage 1 differs."""
-    config, own = generation.config, generation.own_bank
+    config, own = generation.config, generation.photos.own
     size = config.stage2.size or config.size
-    if size == (config.stage1.size or config.size):
+    if size == own.size:
         return own
     cache = parallel.own_folder(generation.cache)
     bank = decode(own.photos, cache, config, size, generation.trainer)
-    refuse_changed(generation.bank)
+    refuse_changed(own.whole)
     return bank
 
 
 def _read_labels(generation: Generation, bank: PhotoBank) -> Iterator[NDArray[np.uint8]]:
-    """Read the square labels of the photos; delete one that is damaged, so that a resumed run writes it again."""
+    """The square labels of the photos; deletes a file that is damaged, so that a resumed run writes it again."""
+    if generation.photos.labels is not None:
+        yield from generation.photos.labels
+        return
     for target in bank.outputs(generation.folder.labels):
         try:
             yield read_label(target, (bank.size, bank.size))
@@ -120,7 +123,7 @@ def _save(
         "stage 1 supervision": _label_supervision(generation, detector),
         "stage 2 supervision": cast(Encoder, detector.encoder).supervision,
     }
-    metadata = about(generation.config, len(generation.bank)) | {"size": str(size)} | supervision
+    metadata = about(generation.config, generation.photos.total) | {"size": str(size)} | supervision
     if generation.config.masks is not None:
         metadata["trained on"] = MASKS
     save_detector(generation.folder.detector, detector, half=True, metadata=metadata)

@@ -30,10 +30,12 @@ def write_generation_labels(generation: Generation, samples: Samples) -> None:
         return
     if generation.config.masks is not None:
         masks = Path(generation.config.masks)
-        samples.labels(copy_masks(generation.own_bank, masks, generation.folder.labels))
+        samples.labels(copy_masks(generation.photos.own, masks, generation.folder.labels))
+    elif generation.photos.labels is not None:
+        samples.square_labels(generation.photos.labels)
     elif generation.given is not None:
         given = Path(generation.given)
-        samples.labels(copy_labels(generation.own_bank, given, generation.folder))
+        samples.labels(copy_labels(generation.photos.own, given, generation.folder))
     else:
         _make_labels(generation, samples)
     parallel.barrier()
@@ -45,7 +47,7 @@ def _make_labels(generation: Generation, samples: Samples) -> None:
     """Write stage1.safetensors and the labels of this process's photos by stage 1."""
     folder, config = generation.folder, generation.config
     stage = Stage1(
-        bank=generation.own_bank,
+        bank=generation.photos.own,
         features=parallel.own_folder(generation.cache / FEATURES),
         cache=parallel.own_folder(folder.cache),
         checkpoints=folder.checkpoints,
@@ -55,7 +57,7 @@ def _make_labels(generation: Generation, samples: Samples) -> None:
     )
     fitted = fit_stage1(stage)
     if parallel.leads():
-        metadata = about(config, len(generation.bank))
+        metadata = about(config, generation.photos.total)
         save_stage1(folder.stage1, fitted.network, fitted.encoder, metadata=metadata)
     cues, targets = write_all_labels(fitted, folder.labels, stage, phase="labels", resume=True)
     samples.activations(cues, threshold=config.labels.threshold)

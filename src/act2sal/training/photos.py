@@ -25,6 +25,23 @@ class PhotosUsed:
     failures: list[str]
 
 
+@dataclass(frozen=True)
+class TrainingPhotos:
+    """What a training learns from.
+
+    Attributes:
+        own: the photos of this process.
+        total: number of the photos of all processes.
+        failures: one line for each photo of all processes that could not be read.
+        labels: (N, S, S) uint8, one for each of `own`; None: they did not come with the photos.
+    """
+
+    own: PhotoBank
+    total: int
+    failures: list[str]
+    labels: NDArray[np.uint8] | None = None
+
+
 def photos_of(folder: Path, out: Path, config: TrainConfig) -> tuple[list[Photo], list[str]]:
     """Find the photos to learn from, and one line for each part of the folder that cannot be read.
 

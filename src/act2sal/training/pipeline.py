@@ -14,12 +14,12 @@ from lightning_fabric import Fabric
 
 from act2sal.config import ConfigError, TrainConfig
 from act2sal.data.images import write_atomic
-from act2sal.data.photo_bank import PhotoBank
+from act2sal.data.photo_bank import MIN_PHOTOS
 from act2sal.data.photo_files import DatasetError, Photo, PhotoState, photo_states
 from act2sal.errors import CheckpointError
 from act2sal.networks.checkpoint import load_detector
 from act2sal.runs.report import write_report
-from act2sal.runs.run_directory import PROCESSES, RunDirectory, RunError
+from act2sal.runs.run_directory import PHOTOS, PROCESSES, RunDirectory, RunError
 from act2sal.runs.samples import Samples
 from act2sal.runtime import cores, launching, parallel
 from act2sal.runtime.fabric import make_fabric
@@ -34,8 +34,10 @@ from act2sal.training.generation_detector import write_generation_detector
 from act2sal.training.generation_labels import write_generation_labels
 from act2sal.training.given_labels import refuse_missing_labels
 from act2sal.training.given_masks import refuse_unusable_masks
-from act2sal.training.photos import PhotosUsed, decode, photos_of, workers_of
+from act2sal.training.labelled_shards import LabelledShards, labelled_shards
+from act2sal.training.photos import PhotosUsed, TrainingPhotos, decode, photos_of, workers_of
 from act2sal.training.rivals.write_rival import write_rival
+from act2sal.training.shard_squares import shard_squares
 
 COMPILERS = ("g++", "clang++", "c++", "cl")
 """C++ compilers, one of which torch.compile needs; the environment variable CXX can name another one."""
@@ -45,7 +47,7 @@ logger = logging.getLogger("act2sal")
 
 
 def train(
-    photos: Path,
+    photos: Path | str,
     out: Path,
     config: TrainConfig,
     *,
@@ -59,7 +61,8 @@ def train(
 
     Args:
         photos: folder of photos, searched to any depth; no mask is ever opened (`labelling.photos_of`), unless
-            `config.masks` names them.
+            `config.masks` names them. With labels that `act2sal label --engine ray` stored in shards: what was
+            labelled, also at an address of fsspec.
         out: run directory; where it lies among the photos, what it holds are no photos.
         config: all options.
         resume: go on with the run in `out`; starts one where there is none.
@@ -101,7 +104,7 @@ def train(
 
 @parallel.naming_the_lost()
 def _train(
-    photos: Path,
+    photos: Path | str,
     out: Path,
     config: TrainConfig,
     watcher: EpochWatcher | None,
@@ -120,7 +123,7 @@ def _train(
 
 
 def _trained(
-    photos: Path,
+    photos: Path | str,
     out: Path,
     config: TrainConfig,
     watcher: EpochWatcher | None,
@@ -131,9 +134,10 @@ def _trained(
     profile: bool,
 ) -> PhotosUsed:
     """`train` in this process, within the cores that it may use."""
-    found, undone = photos_of(photos, out, config)
+    shards = labelled_shards(photos, out, config)
+    found, undone = ([], list(shards.undone)) if shards else photos_of(Path(photos), out, config)
     teacher = _first_teacher(config)
-    _refuse_misfits(found, config)
+    _refuse_misfits(found, config, in_shards=shards is not None)
     fabric = make_fabric(config)
     quiet = quiet or not parallel.leads()
     if not quiet:
@@ -144,28 +148,30 @@ def _trained(
         _log_processes(run, config, quiet=quiet)
         stopwatch = _stopwatch(fabric, running=profile)
         trainer = Trainer(fabric, config.seed, run.log, quiet, stopwatch, watcher)
-        bank = _decode_all(found, run, config, trainer)
-        failures = [*undone, *(str(failure) for failure in bank.failures)]
+        used = (
+            _of_shards(shards, run, config, trainer) if shards else _decode_all(found, run, config, trainer)
+        )
+        failures = [*undone, *used.failures]
         for number in range(1, config.generations + 1):
             folder = run.generation(number, of=config.generations)
             if not parallel.from_leader(folder.detector.is_file()):
                 given = config.given_labels if number == 1 else None
                 numbered = _number_rows(trainer, number, config.generations)
-                _train_generation(Generation(folder, run.cache, bank, config, numbered, teacher, given))
+                _train_generation(Generation(folder, run.cache, used, config, numbered, teacher, given))
             teacher = folder.detector
         if parallel.leads():
             run.log({"stage": MEMORY, "epoch": 0, **peak_memory()})
             supervision = read_supervision(run.detector)
-            write_report(run, config, photos=len(bank), failures=failures, supervision=supervision)
+            write_report(run, config, photos=used.total, failures=failures, supervision=supervision)
             if not config.keep_cache:
                 for number in range(1, config.generations + 1):
                     shutil.rmtree(run.generation(number, of=config.generations).cache, ignore_errors=True)
-        return PhotosUsed(len(bank), failures)
+        return PhotosUsed(used.total, failures)
 
 
 def _train_generation(generation: Generation) -> None:
     """Write the labels and the detector of a generation, going on where an earlier call was stopped."""
-    own = generation.own_bank
+    own = generation.photos.own
     folder = generation.folder.samples
     samples = Samples(folder, own) if parallel.leads() else Samples(folder, own, 0)
     samples.photos()
@@ -213,17 +219,45 @@ def _log_processes(run: RunDirectory, config: TrainConfig, *, quiet: bool) -> No
 
 def _decode_all(
     found: Sequence[Photo], run: RunDirectory, config: TrainConfig, trainer: Trainer
-) -> PhotoBank:
+) -> TrainingPhotos:
     """Decode the photos of all processes, in the leader."""
     with parallel.leader_first():
         if parallel.leads():
-            _check_photos(run, found)
+            _check_photos(run, photo_states(found))
         bank = decode(found, run.cache, config, config.stage1.size, trainer)
     if parallel.from_leader(bank.states) != bank.states:
         raise DatasetError(f"process {parallel.rank() + 1} finds other photos than the first one")
     if len(bank) < 2 * parallel.world():
         raise DatasetError(f"{len(bank)} photos are too few for {parallel.world()} processes: each needs two")
-    return bank
+    own = bank.part(parallel.rank(), parallel.world())
+    return TrainingPhotos(own, len(bank), [str(failure) for failure in bank.failures])
+
+
+def _of_shards(
+    shards: LabelledShards, run: RunDirectory, config: TrainConfig, trainer: Trainer
+) -> TrainingPhotos:
+    """Read the shards of this process, with their labels, as squares of the size of stage 2."""
+    if parallel.from_leader(shards.states) != shards.states:
+        raise DatasetError(f"process {parallel.rank() + 1} finds other shards than the first one")
+    with parallel.leader_first():
+        if parallel.leads():
+            _check_photos(run, shards.states)
+    size = config.stage2.size or config.size
+    folder = parallel.own_folder(run.cache / f"shards-{size}")
+    lap = trainer.stopwatch.lap()
+    with trainer.stopwatch.part("decode"):
+        bank, labels, unread = shard_squares(
+            shards, folder, size=size, workers=workers_of(config), quiet=trainer.quiet
+        )
+    trainer.log({"stage": f"{PHOTOS} {size} pixels", "epoch": 0, **lap.row()})
+    counts = parallel.gathered(len(bank))
+    if min(counts) < MIN_PHOTOS:
+        raise DatasetError(
+            f"{sum(counts)} photos with labels in {len(shards.shards)} shards are too few for {len(counts)} "
+            "processes: each needs two, from shards of its own"
+        )
+    failures = [line for lines in parallel.gathered(unread) for line in lines]
+    return TrainingPhotos(bank, sum(counts), failures, labels)
 
 
 def _stopwatch(fabric: Fabric, *, running: bool) -> Stopwatch:
@@ -247,11 +281,11 @@ def _first_teacher(config: TrainConfig) -> Path | None:
     return file
 
 
-def _refuse_misfits(found: Sequence[Photo], config: TrainConfig) -> None:
+def _refuse_misfits(found: Sequence[Photo], config: TrainConfig, *, in_shards: bool) -> None:
     """Make sure, before there is a RUN, that encoders, their weights, given labels and a compiler can be used."""
     if config.masks is not None:
         refuse_unusable_masks(found, Path(config.masks))
-    if config.given_labels is not None:
+    if config.given_labels is not None and not in_shards:
         refuse_missing_labels(found, Path(config.given_labels))
     if (
         config.method == "a2s"
@@ -265,9 +299,9 @@ def _refuse_misfits(found: Sequence[Photo], config: TrainConfig) -> None:
         raise ConfigError("stage2.compile needs a C++ compiler, such as g++, and there is none")
 
 
-def _check_photos(run: RunDirectory, photos: Sequence[Photo]) -> None:
+def _check_photos(run: RunDirectory, now: Sequence[PhotoState]) -> None:
     """Refuse to go on with other photos than those that the labels and checkpoints of the run belong to."""
-    file, now = run.checkpoints / "photos.json", photo_states(photos)
+    file = run.checkpoints / "photos.json"
     if file.is_file():
         try:
             then = json.loads(file.read_bytes())

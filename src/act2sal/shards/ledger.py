@@ -6,10 +6,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from act2sal.cluster.addresses import Place
-from act2sal.cluster.shards import PACKED, Shard, lines_of, shards_of
 from act2sal.data.locks import locked
 from act2sal.errors import InputError
+from act2sal.shards.addresses import Place
+from act2sal.shards.shard import PACKED, Shard, lines_of, shards_of
 
 FOLDER = ".act2sal"
 """Folder in OUT."""
@@ -65,6 +65,20 @@ class Ledger:
                     f"{self.folder.address}: an earlier run had another {', '.join(changed)}; --overwrite begins anew"
                 )
         return list(shards_of(self._plan.read())) if self._plan.exists() else []
+
+    def told(self) -> tuple[dict[str, Any], list[Shard]] | None:
+        """The options and the plan of the job that is there; None: there is none.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        if not self._job.exists() or not self._plan.exists():
+            return None
+        try:
+            options = json.loads(self._job.read())
+        except ValueError as error:
+            raise InputError(f"{self._job.address}: {error}") from error
+        return options, list(shards_of(self._plan.read()))
 
     def begin(self, job: Mapping[str, Any], shards: Sequence[Shard]) -> None:
         """Write the options and the plan."""

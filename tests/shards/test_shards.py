@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from act2sal.cluster.addresses import Place
-from act2sal.cluster.inputs import inputs_of, listed
-from act2sal.cluster.ledger import Done, Ledger
-from act2sal.cluster.shards import Entry, Shard, lines_of, planned_shards, shards_of
-from act2sal.cluster.staging import PIECE, staged
+from act2sal.cli.cluster_options import path_or_address
 from act2sal.data.photo_files import DatasetError
 from act2sal.data.photo_search import Remarks
 from act2sal.errors import InputError
+from act2sal.shards.addresses import Place
+from act2sal.shards.inputs import inputs_of, listed
+from act2sal.shards.ledger import Done, Ledger
+from act2sal.shards.shard import Entry, Shard, lines_of, planned_shards, shards_of
+from act2sal.shards.staging import PIECE, staged
 
 
 def write_photo(path: Path, grey: int = 90) -> Path:
@@ -36,6 +37,8 @@ def test_addresses_are_paths_or_those_of_fsspec(tmp_path: Path) -> None:
     assert Place(tmp_path / "a").path == tmp_path / "a"
     assert Place(f"file://{tmp_path}/a").address == str(tmp_path / "a")
     assert Place(Path("s3://bucket/a")).address == "s3://bucket/a"
+    assert Place(path_or_address("hdfs:///a/b")).address == "hdfs://default/a/b"
+    assert path_or_address("a/b") == Path("a/b")
     assert Place("s3://bucket/a").below("b.png").address == "s3://bucket/a/b.png"
     assert Place("a:b/c").is_local
     with pytest.raises(InputError, match="the memory of one process"):

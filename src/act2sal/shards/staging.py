@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from act2sal.cluster.addresses import Place
-from act2sal.cluster.shards import Shard, name_inside
 from act2sal.data.photo_files import SUFFIXES
 from act2sal.errors import InputError
+from act2sal.shards.addresses import Place
+from act2sal.shards.shard import Shard, name_inside
 
 PIECE = 64
 """Photos that are on the scratch disk at once."""
@@ -78,7 +78,10 @@ def _of_files(shard: Shard, scratch: Path) -> Iterator[Staged]:
 def _of_tar(address: str, scratch: Path) -> Iterator[Staged]:
     """The members of a WebDataset shard that are photos."""
     try:
-        with _reader(address) as opened, tarfile.open(fileobj=opened, mode="r|*") as archive:
+        with (
+            Place(address).opened_for_reading() as opened,
+            tarfile.open(fileobj=opened, mode="r|*") as archive,
+        ):
             for number, member in enumerate(archive):
                 suffix = PurePosixPath(member.name).suffix.lower()
                 content = archive.extractfile(member) if suffix in SUFFIXES else None
@@ -97,7 +100,7 @@ def _of_parquet(address: str, scratch: Path) -> Iterator[Staged]:
     from pyarrow import parquet
 
     try:
-        with _reader(address) as opened:
+        with Place(address).opened_for_reading() as opened:
             file = parquet.ParquetFile(opened)
             image, name = _columns(file.schema_arrow, address)
             number = 0
@@ -140,14 +143,6 @@ def _row(
     target = scratch / f"{number}{PurePosixPath(named).suffix}"
     target.write_bytes(content)
     return Staged(named, told, target)
-
-
-def _reader(address: str) -> Any:
-    place = Place(address)
-    if place.path is not None:
-        return place.path.open("rb")
-    system, inner = place.opened()
-    return system.open(inner, "rb")
 
 
 def _emptied(scratch: Path) -> None:

@@ -4,7 +4,7 @@ import glob
 import re
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from act2sal.data.images import write_atomic
 from act2sal.data.origin import note
@@ -72,6 +72,17 @@ class Place:
             return self.path.read_bytes()
         system, inner = self.opened()
         return bytes(system.cat_file(inner))
+
+    def opened_for_reading(self) -> BinaryIO:
+        """A file, to be read bit by bit.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        if self.path is not None:
+            return self.path.open("rb")
+        system, inner = self.opened()
+        return cast(BinaryIO, system.open(inner, "rb"))
 
     def write(self, content: bytes, *, result: bool = False) -> None:
         """Write a file so that others see all of it or nothing.

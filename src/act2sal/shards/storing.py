@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
 
-from act2sal.cluster.addresses import Place
-from act2sal.cluster.shards import Shard
+from act2sal.shards.addresses import Place
+from act2sal.shards.shard import Shard
 
 StoreKind = Literal["files", "webdataset", "parquet"]
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from act2sal.cluster.addresses import Place
-from act2sal.cluster.shards import PACKED, Entry, name_inside
 from act2sal.data.photo_files import SUFFIXES, DatasetError
 from act2sal.data.photo_search import AUTO, Remarks, Search
 from act2sal.predict.plan import expanded
+from act2sal.shards.addresses import Place
+from act2sal.shards.shard import PACKED, Entry, name_inside
 
 LISTS = (".txt", ".txt.gz", ".lst", ".lst.gz")
 """Endings of files that name a photo in each line."""
