@@ -151,7 +151,7 @@ def _predict_on_cluster(options: PredictOptions) -> int:
         quiet=options.quiet,
     )
     if options.json is not None:
-        write_records(options.json, outcome.records, [])
+        write_records(options.json, list(outcome.records()), [])
     print(f"{outcome.photos} done, in {work.out}", flush=True)
     return failures(outcome.failures, of="file", what="done")
 

@@ -1,7 +1,7 @@
 """A job on a cluster: what is left of its shards is done, and what came of all of them is told."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -56,12 +56,20 @@ class JobOutcome:
     Attributes:
         photos: that have results.
         failures: one line for each other photo.
-        records: one for each photo with results.
+        ledger: holds the records.
+        shards: numbers of those that are done.
     """
 
     photos: int
     failures: tuple[str, ...]
-    records: tuple[dict[str, Any], ...]
+    ledger: Ledger
+    shards: tuple[int, ...]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """A record of each photo with results, read shard by shard: those of very many would fill the memory."""
+        for number in self.shards:
+            done = self.ledger.done(number)
+            yield from () if done is None else done.records
 
 
 def completed(
@@ -104,7 +112,8 @@ def completed(
     return JobOutcome(
         photos=sum(one.photos for one in every),
         failures=tuple(line for one in every for line in one.failures),
-        records=tuple(record for one in every for record in one.records),
+        ledger=ledger,
+        shards=tuple(one.number for one in every),
     )
 
 
@@ -118,8 +127,8 @@ def _done(
     quiet: bool,
 ) -> list[Done]:
     """What came of all shards, in their order, once those that are left are done."""
-    known = {shard.number: ledger.done(shard.number) for shard in shards}
-    found = {number: done for number, done in known.items() if done is not None and not done.failures}
+    known = ((shard.number, ledger.done(shard.number)) for shard in shards)
+    found = {number: done.without_records for number, done in known if done is not None and not done.failures}
     left = [shard for shard in shards if shard.number not in found]
     with progress.bar(f"{title}, shards", total=len(left), quiet=quiet) as advance:
         for done in spread(left, make, cluster) if left else ():

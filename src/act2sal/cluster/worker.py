@@ -31,17 +31,17 @@ class ShardWorker:
         self.ledger = Ledger(self.out)
 
     def __call__(self, shard: Shard) -> Done:
-        """Do a shard, unless it is done, and commit it."""
+        """Do a shard, unless it is done, and commit it; the records are in its note alone."""
         known = self.ledger.done(shard.number)
         if known is not None and not known.failures:
-            return known
+            return known.without_records
         try:
             found = self._stored(shard)
             self.ledger.commit(found)
         except (InputError, FileError, OSError) as error:
             named = shard.packed or f"shard {shard.title}"
             return Done(shard.number, 0, (f"{named}: {str(error).removeprefix(f'{named}: ')}",))
-        return found
+        return found.without_records
 
     def _stored(self, shard: Shard) -> Done:
         """Write the results of a shard."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from act2sal.data.locks import locked
@@ -30,6 +30,11 @@ class Done:
     photos: int
     failures: tuple[str, ...] = ()
     records: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def without_records(self) -> "Done":
+        """What the command that spreads the work keeps of it in memory."""
+        return replace(self, records=())
 
 
 class Ledger:
