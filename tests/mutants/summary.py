@@ -23,7 +23,7 @@ def summary(folder: Path = Path("mutants")) -> dict[str, object]:
             for mutant, code in json.loads(meta.read_text())["exit_code_by_key"].items()
         }
         if ends:
-            name = meta.relative_to(folder / "src" / "act2sal").with_suffix("").as_posix()
+            name = meta.relative_to(folder / "src" / "act2sal").with_suffix("").with_suffix("").as_posix()
             modules[name] = {"mutants": len(ends), **Counter(ends.values())}
         alive |= {mutant: changed_lines(mutant) for mutant, end in ends.items() if end == "survived"}
     return {"modules": modules, "survivors": alive}

@@ -124,6 +124,13 @@ def test_the_average_lies_between_the_weights_of_the_steps() -> None:
     torch.testing.assert_close(followed, first + 0.25)
 
 
+def test_the_fit_ends_with_the_average(tmp_path: Path) -> None:
+    plain = fitted(tmp_path / "plain", OPTIONS)
+    followed = fitted(tmp_path / "followed", replace(OPTIONS, average=1e-9))
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(followed.state_dict()[name], value, msg=name)
+
+
 def test_the_encoder_rests_in_its_frozen_epochs_and_moves_then(tmp_path: Path) -> None:
     config = replace(OPTIONS, frozen_epochs=1)
     of_encoder, of_decoder = rates_at(config, 0, 0.5)
