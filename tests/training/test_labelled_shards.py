@@ -19,7 +19,7 @@ from act2sal.data.photo_files import DatasetError
 from act2sal.errors import InputError
 from act2sal.runs.run_directory import RunError
 from act2sal.shards.addresses import Place
-from act2sal.shards.ledger import Ledger
+from act2sal.shards.ledger import Done, Ledger
 from act2sal.shards.shard import Entry, Shard
 from act2sal.shards.storing import ShardResult, StoreKind, store_of
 from act2sal.training.pipeline import train
@@ -79,6 +79,7 @@ def label_in(
             made = {".png": file.read_bytes()} if file.is_file() else {}
             kept.add(ShardResult(photo.name, made, {}, "" if made else f"{photo.name}: no photo"))
         kept.close()
+        Ledger(Place(out)).commit(Done(shard.number, EACH))
 
 
 def of_files(trained: Path, config: TrainConfig | None = None) -> TrainConfig:
@@ -193,6 +194,24 @@ def test_what_has_no_label_is_told(trained: Path, photos: list[Path], tmp_path: 
     ]
 
 
+def test_labels_that_are_not_done_are_told_and_those_below_the_photos_are_none(
+    trained: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    shards = as_archives(photos, tmp_path / "shards")
+    labels = tmp_path / "shards" / "labels"
+    label_in(shards, photos, trained / "labels", labels, "webdataset")
+    (labels / ".act2sal" / "done" / "000001.json").unlink()
+    config = replace(tiny_config(), given_labels=str(labels))
+    outcome = train(tmp_path / "shards", tmp_path / "run", config, quiet=True)
+    assert outcome.photos == EACH
+    assert outcome.failures == [
+        f"{shards[1].packed}: not labelled yet; the same act2sal label command goes on"
+    ]
+    (labels / ".act2sal" / "done" / "000000.json").unlink()
+    with pytest.raises(DatasetError, match="none of the photos is labelled yet"):
+        train(tmp_path / "shards", tmp_path / "none", config, quiet=True)
+
+
 def test_what_cannot_be_trained_on_is_refused(trained: Path, photos: list[Path], tmp_path: Path) -> None:
     shards = as_archives(photos, tmp_path / "shards")
     label_in(shards, photos, trained / "labels", tmp_path / "labels", "webdataset")
@@ -216,6 +235,15 @@ def test_what_cannot_be_trained_on_is_refused(trained: Path, photos: list[Path],
         archive.addfile(member, io.BytesIO(other.getvalue()))
     with pytest.raises(DatasetError, match="is not the photo that the labels were made of"):
         train(tmp_path / "shards", tmp_path / "run2", config, quiet=True)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for photo in photos:
+        (damaged / f"{photo.stem}.png").write_bytes(b"no label")
+    again = as_archives(photos, tmp_path / "again")
+    label_in(again, photos, damaged, tmp_path / "other", "files")
+    other_labels = replace(config, given_labels=str(tmp_path / "other"))
+    with pytest.raises(DatasetError, match=r"p0\.tar/.*: its label is damaged \(not an image"):
+        train(tmp_path / "again", tmp_path / "run3", other_labels, quiet=True)
     (tmp_path / "labels" / "000000.tar").write_bytes(b"x" * 600)
     with pytest.raises(InputError, match=r"000000\.tar"):
         train(tmp_path / "shards", tmp_path / "run2", config, quiet=True, resume=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from act2sal.data.locks import locked
@@ -13,6 +14,9 @@ from act2sal.shards.shard import PACKED, Shard, lines_of, shards_of
 
 FOLDER = ".act2sal"
 """Folder in OUT."""
+
+NOTES = "done"
+"""Folder in that folder."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ class Ledger:
         read = json.loads(note.read())
         return Done(read["number"], read["photos"], tuple(read["failures"]), tuple(read["records"]))
 
+    def numbers_done(self) -> set[int]:
+        """Numbers of all shards that are done, by one look into the folder of the notes."""
+        names = (PurePosixPath(address) for address in self.folder.below(NOTES).files())
+        return {int(name.stem) for name in names if name.stem.isdigit()}
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other calls out of the job, as far as locks of files reach.
@@ -121,7 +130,7 @@ class Ledger:
         return self.folder.below("plan.jsonl")
 
     def _note(self, number: int) -> Place:
-        return self.folder.below(f"done/{number:06d}.json")
+        return self.folder.below(f"{NOTES}/{number:06d}.json")
 
     def _forget(self) -> None:
         """Remove the notes, and the packed results that they tell of, of which there may now be fewer."""

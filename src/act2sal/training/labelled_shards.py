@@ -42,7 +42,7 @@ class LabelledShards:
         labels: folder of the labels.
         store: how they are kept.
         shards: in the order of the plan.
-        undone: one line for each photo that has no label.
+        undone: one line for each photo or archive without labels.
     """
 
     labels: Place
@@ -82,7 +82,8 @@ def labelled_shards(photos: Path | str, out: Path, config: TrainConfig) -> Label
             )
         return None
     labels = Place(config.given_labels)
-    job = Ledger(labels).told()
+    ledger = Ledger(labels)
+    job = ledger.told()
     if job is None or job[0].get("command") != "label":
         return None
     store, planned = cast(StoreKind, job[0]["store"]), job[1]
@@ -91,8 +92,10 @@ def labelled_shards(photos: Path | str, out: Path, config: TrainConfig) -> Label
     _refuse_options(config)
     remarks = Remarks() if parallel.leads() else SilentRemarks()
     inputs = inputs_of([str(photos)], Place(out), exclude=config.exclude, remarks=remarks)
-    shards = _placed(planned, inputs)
-    return LabelledShards(labels, store, shards, tuple(_unlabelled(planned, inputs)))
+    done = ledger.numbers_done()
+    shards = _placed([shard for shard in planned if shard.number in done], inputs)
+    undone = _unfinished(planned, done, labels) + _new(planned, inputs, labels)
+    return LabelledShards(labels, store, shards, tuple(undone))
 
 
 def _refuse_options(config: TrainConfig) -> None:
@@ -110,7 +113,7 @@ def _placed(planned: Sequence[Shard], inputs: Inputs) -> tuple[LabelledShard, ..
     packed = {entry.name: entry for entry in inputs.packed}
     shards = [LabelledShard(shard, _now(shard, files, packed)) for shard in planned]
     if not shards:
-        raise DatasetError("the labels are those of no photo")
+        raise DatasetError("none of the photos is labelled yet; the same act2sal label command goes on")
     return tuple(shards)
 
 
@@ -128,10 +131,30 @@ def _now(shard: Shard, files: dict[str, Entry], packed: dict[str, Entry]) -> Sha
     return replace(shard, entries=tuple(files[entry.name] for entry in shard.entries))
 
 
-def _unlabelled(planned: Sequence[Shard], inputs: Inputs) -> list[str]:
+def _unfinished(planned: Sequence[Shard], done: set[int], labels: Place) -> list[str]:
+    """One line for each shard that was planned and is not done."""
+    return [
+        f"{shard.packed or f'{labels.address}, shard {shard.title}'}: not labelled yet; the same act2sal label "
+        "command goes on"
+        for shard in planned
+        if shard.number not in done
+    ]
+
+
+def _new(planned: Sequence[Shard], inputs: Inputs, labels: Place) -> list[str]:
     """One line for each photo or archive that was not there when the labels were made."""
     known = {entry.name for shard in planned for entry in shard.entries}
     known_packed = {shard.name for shard in planned if shard.packed}
     new = [entry for entry in inputs.photos if entry.name not in known]
     new += [entry for entry in inputs.packed if entry.name not in known_packed]
-    return [f"{entry.address}: no label; act2sal label makes those that are missing" for entry in new]
+    return [
+        f"{entry.address}: no label; act2sal label makes those that are missing"
+        for entry in new
+        if not _is_below(Place(entry.address), labels)
+    ]
+
+
+def _is_below(file: Place, folder: Place) -> bool:
+    if file.path is None or folder.path is None:
+        return file.address.startswith(f"{folder.address.rstrip('/')}/")
+    return folder.path.resolve() in file.path.resolve().parents

@@ -23,6 +23,7 @@ from act2sal.shards.stored_labels import LabelOf, labels_of
 from act2sal.training.labelled_shards import LabelledShards
 
 _VERSION = 1
+_CHECKPOINTS = 20  # times that the index is written
 _PHOTOS, _LABELS, _INDEX = "photos.u8", "labels.u8", "index.json"
 
 
@@ -79,7 +80,7 @@ class _Index:
 def shard_squares(
     shards: LabelledShards, folder: Path, *, size: int, workers: int, quiet: bool
 ) -> tuple[PhotoBank, NDArray[np.uint8], list[str]]:
-    """Read the shards of this process, from where an earlier call was stopped; one shard is read at a time.
+    """Read the shards of this process one by one; after a stop, from the last twentieth on that was noted.
 
     Args:
         shards: of all processes.
@@ -93,19 +94,21 @@ def shard_squares(
         photo that cannot be read or has no label.
 
     Raises:
-        DatasetError: a label is not of its photo's size.
+        DatasetError: a label is damaged, or not of its photo's size.
         InputError: an archive or table cannot be read.
         OSError: likewise, or the disk is full.
     """
     own = shards.own
     index = _Index.continued(folder, size, [shard.name for shard in own])
     left = own[len(index.shards) :]
+    every = max(1, len(own) // _CHECKPOINTS)
     folder.mkdir(parents=True, exist_ok=True)
     with progress.bar("shards", total=len(own), done=len(index.shards), quiet=quiet) as advance:
-        for shard in left:
+        for number, shard in enumerate(left, start=1):
             _read(shard.photos, labels_of(shards.labels, shards.store, shard.planned), folder, index, workers)
             index.shards.append(shard.name)
-            index.write(folder)
+            if number % every == 0 or number == len(left):
+                index.write(folder)
             advance()
     photos = [Photo(Path(told), Path(name)) for told, name, *_ in index.photos]
     bank = PhotoBank(
@@ -157,7 +160,10 @@ def _square(photo: Staged, label: bytes | None, size: int) -> Square | str:
     except ImageError as error:
         return f"{photo.told}: {error.reason}"
     shape = (size, size)
-    mask = read_photo(label)
+    try:
+        mask = read_photo(label)
+    except ImageError as error:
+        raise DatasetError(f"{photo.told}: its label is damaged ({error.reason})") from error
     if mask.shape != whole.shape:
         raise DatasetError(
             f"{photo.told}: is not the photo that the labels were made of; its size is another"
