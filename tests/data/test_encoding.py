@@ -203,7 +203,9 @@ def test_palettes_and_deep_photos_keep_theirs(tmp_path: Path) -> None:
     assert read_profile(tmp_path / "deep.png") == (None, None)
 
 
-@pytest.mark.parametrize("profile", [b"", b"short", bytes(200), SRGB[:100]])
+@pytest.mark.parametrize(
+    "profile", [b"", b"short", bytes(200), SRGB[:100]], ids=["empty", "short", "zeros", "cut"]
+)
 def test_a_damaged_profile_is_left_out(tmp_path: Path, profile: bytes) -> None:
     Image.fromarray(smooth()).save(tmp_path / "photo.png", icc_profile=profile, exif=camera_exif())
     found = read_profile(tmp_path / "photo.png")
