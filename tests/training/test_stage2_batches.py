@@ -122,3 +122,26 @@ def test_nothing_is_mirrored_where_that_is_off(once: bool, bank: LabelBank) -> N
         assert not drawn.mirrored.any()
         expected = torch.from_numpy(labels()[list(drawn.indices)])[:, None]
         assert torch.equal(drawn.labels, expected)
+
+
+def test_a_batch_lies_on_the_device_of_the_network(bank: LabelBank) -> None:
+    made = replace(batches(replace(ALL, view_sides=(), second_sizes=(16,))), device=torch.device("meta"))
+    for drawn in made.drawn(bank, CUT, generator()):
+        assert drawn.photos.device == drawn.labels.device == CPU
+        batch = made.on_device(drawn)
+        assert batch.second is not None
+        found = (batch.photos, batch.labels, batch.targets, batch.mirrored, batch.second)
+        assert {tensor.device.type for tensor in found} == {"meta"}
+
+
+def test_colours_that_were_not_drawn_are_not_copied(bank: LabelBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        assert device == CPU
+        seen.append(tensor.clone())
+        return tensor
+
+    monkeypatch.setattr("act2sal.training.stage2.batches.pinned", pinned)
+    assert len(list(batches(PLAIN).drawn(bank, CUT, generator()))) == len(CUT)
+    assert len(seen) == 3 * len(CUT)

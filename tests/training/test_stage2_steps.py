@@ -9,16 +9,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from act2sal.a2s.detector import ObjectPresence
 from act2sal.a2s.losses import detector_loss
 from act2sal.a2s.resampling import resize
 from act2sal.config import LabelConfig, Stage2Config
+from act2sal.data.label_bank import LabelBank
 from act2sal.networks.rival import Rival
+from act2sal.networks.rivals import SaliencyNetwork
+from act2sal.runs.training_state import TrainingState
+from act2sal.runtime.cpu_gradients import ChannelsLastGroupNorm
+from act2sal.runtime.prefetch import LateWrites
+from act2sal.runtime.stopwatch import Stopwatch
 from act2sal.training.epochs import Trainer
 from act2sal.training.stage2.batches import Batch
 from act2sal.training.stage2.fit import DetectorFit, Stage2
 from act2sal.training.stage2.optimizer import make_optimizer, rates_at
+from act2sal.training.stage2.rectifying import Rectifier
 from act2sal.training.trimming import FIRST_EPOCH, kept
-from tiny import cpu, tiny_detector, tiny_encoder
+from tiny import Rows, cpu, random_squares, tiny_detector, tiny_encoder
 
 SIDE = 16
 
@@ -172,9 +180,114 @@ def test_the_optimiser_is_that_of_the_config() -> None:
         assert [group["nesterov"] for group in sgd.param_groups] == [momentum > 0] * 2
     encoder = {id(one) for one in detector.encoder_parameters()}
     for optimizer in (adam, sgd):
+        assert optimizer.defaults["fused"] is True
         assert [group["lr"] for group in optimizer.param_groups] == [0.03] * 2
         assert [group["weight_decay"] for group in optimizer.param_groups] == [0.007] * 2
         assert [{id(one) in encoder for one in group["params"]} for group in optimizer.param_groups] == [
             {True},
             {False},
         ]
+
+
+def labels_of(folder: Path, count: int = 4) -> Path:
+    labels = (targets(count)[:, 0] * 255).round().to(torch.uint8).numpy()
+    LabelBank.create(folder, iter(labels), count=count, size=SIDE)
+    return folder
+
+
+def fitted(detector: SaliencyNetwork, folder: Path, **options: object) -> Rows:
+    """One epoch of one step on four photos."""
+    config = replace(Stage2Config(), epochs=1, batch_size=4, rectify_warmup=0, lr=0.1, **options)  # type: ignore[arg-type]
+    squares = list(random_squares(4, size=SIDE))
+    rows = Rows()
+    trainer = Trainer(cpu(), 0, rows, quiet=True)
+    stage = Stage2(squares, labels_of(folder / "bank"), config, LabelConfig(), trainer)
+    stage.fit(detector, TrainingState(folder / "stage2.pt"), on_epoch=lambda bank: None)
+    return rows
+
+
+def test_a_detector_with_several_maps_is_fitted_on_all_of_them(tmp_path: Path) -> None:
+    detector = ThreeMaps()
+    fitted(detector, tmp_path, own_loss=True)
+    ((given, _),) = detector.told
+    assert len(given) == 3
+    assert float(detector.weights[0].detach()) != 2.0
+
+
+def test_a_teachers_presence_takes_no_part(tmp_path: Path) -> None:
+    detector = tiny_detector()
+    detector.presence = ObjectPresence(channels=detector.encoder.channels[-1])
+    before = {name: tensor.clone() for name, tensor in detector.presence.state_dict().items()}
+    fitted(detector, tmp_path)
+    assert not any(weight.requires_grad for weight in detector.presence.parameters())
+    assert all(torch.equal(detector.presence.state_dict()[name], tensor) for name, tensor in before.items())
+
+
+def test_on_a_cpu_the_layers_are_the_fast_ones_and_lie_channels_last(tmp_path: Path) -> None:
+    detector = tiny_detector()
+    fitted(detector, tmp_path)
+    kinds = {type(layer) for layer in detector.modules()}
+    assert nn.GroupNorm not in kinds
+    assert ChannelsLastGroupNorm in kinds
+    wide = [w for w in detector.parameters() if w.dim() == 4 and min(w.shape) > 1]
+    assert wide
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in wide)
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_what_is_compiled_is_the_detector(
+    compiles: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[nn.Module, str]] = []
+
+    def compile_(module: nn.Module, *, backend: str) -> nn.Module:
+        told.append((module, backend))
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    detector = tiny_detector()
+    fitted(detector, tmp_path, compile=compiles)
+    assert told == ([(detector, "inductor")] if compiles else [])
+
+
+def rectified(late: LateWrites, **options: object) -> tuple[Tensor, Stopwatch]:
+    """The change of the labels of a batch in the first epoch, and where the time went."""
+    config = replace(Stage2Config(), **options)  # type: ignore[arg-type]
+    squares = list(random_squares(4, size=SIDE))
+    watch = Stopwatch()
+    batch = Batch([0, 1, 2, 3], photos(), targets(), torch.zeros(4, dtype=torch.bool), None, None)
+    logits = torch.logit(targets().flip(-1).clamp(0.01, 0.99))
+    return Rectifier(squares, config, LabelConfig(), watch).rectify(late, batch, logits, 0), watch
+
+
+@pytest.mark.parametrize("rectifier", ["olr", "hma"])
+def test_labels_are_not_written_again_in_the_warm_up(rectifier: str) -> None:
+    def write(indices: Sequence[int], labels: Tensor) -> None:
+        raise AssertionError(f"labels {indices} were written")
+
+    late = LateWrites(write)
+    change, _ = rectified(late, rectifier=rectifier, rectify_warmup=1)
+    late.flush()
+    assert float(change) == 0
+
+
+@pytest.mark.parametrize(("rectifier", "timed"), [("olr", False), ("hma", True)])
+def test_the_time_of_the_crf_is_told(rectifier: str, timed: bool) -> None:
+    written: list[Sequence[int]] = []
+    late = LateWrites(lambda indices, labels: written.append(indices))
+    change, watch = rectified(late, rectifier=rectifier, rectify_warmup=0)
+    late.flush()
+    assert written == [[0, 1, 2, 3]]
+    assert float(change) > 0
+    assert (watch.seconds["CRF"] > 0) is timed
+
+
+def test_maps_that_are_not_finite_are_told_with_what_may_help() -> None:
+    batch = Batch([0], photos(1), targets(1), torch.zeros(1, dtype=torch.bool), None, None)
+    config = replace(Stage2Config(), rectifier="hma", rectify_warmup=0)
+    rectifier = Rectifier(random_squares(1, size=SIDE), config, LabelConfig(), Stopwatch())
+    late = LateWrites(lambda indices, labels: None)
+    with pytest.raises(
+        FloatingPointError, match=r"^the maps of stage 2 are no longer finite; a lower stage2\.lr may help$"
+    ):
+        rectifier.rectify(late, batch, torch.full((1, 1, SIDE, SIDE), float("nan")), 0)
