@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import sys
-import tarfile
 from pathlib import Path
 
 import pyarrow
@@ -21,6 +20,7 @@ from act2sal.shards.inputs import inputs_of, listed
 from act2sal.shards.ledger import Done, Ledger
 from act2sal.shards.shard import Entry, Shard, lines_of, planned_shards, shards_of
 from act2sal.shards.staging import PIECE, staged
+from archives import tar_of
 
 
 def write_photo(path: Path, grey: int = 90) -> Path:
@@ -146,15 +146,6 @@ def photo_bytes() -> bytes:
     content = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 10, 10)).save(content, "PNG")
     return content.getvalue()
-
-
-def tar_of(path: Path, members: dict[str, bytes]) -> str:
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return str(path)
 
 
 def test_photos_come_out_of_archives_a_few_at_a_time(tmp_path: Path) -> None:
