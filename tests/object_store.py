@@ -1,6 +1,7 @@
 """A server of this machine that speaks S3's language (moto), for tests and benchmarks; it counts its requests."""
 
 import os
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ def object_store() -> Iterator[Counter[str]]:
         }
         try:
             with patch.dict(os.environ, told):
+                empty = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+                urllib.request.urlopen(empty).close()
                 s3fs.S3FileSystem.clear_instance_cache()
                 for bucket in BUCKETS:
                     s3fs.S3FileSystem().mkdir(bucket)

@@ -80,6 +80,23 @@ def test_cluster(run: Any, data: Path) -> None:
     assert figures["ray, 1 core"]["seconds to start"] != 0
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_the_cost_of_very_many_photos(run: Any, data: Path, tmp_path: Path) -> None:
+    words = ("--shards", 3, "--photos-a-shard", 3, "--labelled", 2, "--works", 2, 20)
+    steps = tmp_path / "steps.json"
+    figures = run("benchmarks/shard_steps.py", data / "scenes" / "photos", *words, out=steps)
+    found = figures["predict"]["seconds a photo"]
+    assert found["network"] > found["note"] > 0
+    assert sum(found.values()) == pytest.approx(figures["predict"]["seconds a photo in all"], abs=1e-3)
+    for command in ("predict", "label"):
+        assert figures[command]["requests a shard"]["PUT"] == 2
+        assert figures[command]["bytes a photo"]["results"] > 100
+    few = ("--photos", 1e6, "--simulated", 1e5, "--processes", 5, 10, "--sizes", 500, "--seeds", 1)
+    model = run("benchmarks/cluster_model.py", steps, "--size", 100, *few)
+    assert [row["processes"] for row in model["label"]["beside the simulation"]] == [5, 10, 10]
+    assert model["predict"]["costs"]["core-hours"] > 0
+
+
 def test_classical_speed(run: Any, data: Path) -> None:
     words = ("--count", 1, "--few", 1, "--many", 2, "--methods", "rbd")
     figures = run("benchmarks/classical_speed.py", data / "scenes" / "photos", *words)
