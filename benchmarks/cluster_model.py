@@ -307,6 +307,7 @@ def main() -> None:
         "photos": options.photos,
         "photos a shard": options.size,
         "photos simulated": options.simulated,
+        "looks": int(Measured.of(steps, "predict").looks),
     }
     for command in ("predict", "label"):
         measured = Measured.of(steps, command)

@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from act2sal.predict.output_kinds import parse_kind
 from act2sal.predict.rendering import Rendering
 from act2sal.shards.addresses import Place
 from act2sal.shards.inputs import Inputs
-from act2sal.shards.ledger import Ledger
+from act2sal.shards.ledger import Done, Ledger
 from act2sal.shards.shard import Entry, Shard
 from act2sal.shards.staging import Staged
 from act2sal.shards.storing import ShardResult, StoreKind
@@ -197,6 +197,36 @@ def results_that_fail(piece: Sequence[Staged], folder: Path) -> list[ShardResult
 def test_only_errors_of_files_end_a_shard_quietly(shard: Shard, tmp_path: Path) -> None:
     with pytest.raises(LostProcessError):
         ShardWorker(str(tmp_path), "files", {}, results_that_fail)(shard)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_records_of_what_is_done_are_there_after_ctrl_c(
+    stopped: bool,
+    scenes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from act2sal.cli import main
+
+    def spread(
+        works: Sequence[Shard], make: Callable[[int], ShardWorker], cluster: Cluster
+    ) -> Iterator[Done]:
+        worker = make(1)
+        for number, work in enumerate(works):
+            if stopped and number == 2:
+                raise KeyboardInterrupt
+            yield worker(work)
+
+    monkeypatch.setattr("act2sal.cluster.job.spread", spread)
+    words = ["predict", str(scenes / "photos"), "--out", str(tmp_path / "out"), "--engine", "ray", "--quiet"]
+    status = main([*words, "--shard-size", "2", "--json", str(tmp_path / "records.json")])
+    assert status == (1 if stopped else 0)
+    if stopped:
+        assert "the same command with --skip-existing goes on" in capsys.readouterr().err
+    photos = sorted(str(photo) for photo in (scenes / "photos").iterdir())
+    records = json.loads((tmp_path / "records.json").read_text())
+    assert [record["photo"] for record in records] == photos[: 4 if stopped else 6]
 
 
 def test_a_cluster_needs_cores() -> None:

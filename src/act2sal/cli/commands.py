@@ -138,20 +138,31 @@ def _predict_on_cluster(options: PredictOptions) -> int:
     from act2sal.cluster.job import Existing
     from act2sal.cluster.predicting import predict_on_cluster
     from act2sal.predict.records import write_records
+    from act2sal.shards.addresses import Place
+    from act2sal.shards.ledger import Ledger
 
     work, model = work_of(options)
-    outcome = predict_on_cluster(
-        options.inputs,
-        work,
-        cluster_of(options.cluster),
-        model=model,
-        exclude=options.exclude,
-        existing=Existing(options.overwrite, options.skip_existing),
-        shard_size=options.cluster.shard_size,
-        quiet=options.quiet,
-    )
-    if options.json is not None:
-        write_records(options.json, list(outcome.records()), [])
+
+    def save() -> None:
+        if options.json is not None:
+            write_records(options.json, list(Ledger(Place(work.out)).records()), [])
+
+    with ended_like_ctrl_c():
+        try:
+            outcome = predict_on_cluster(
+                options.inputs,
+                work,
+                cluster_of(options.cluster),
+                model=model,
+                exclude=options.exclude,
+                existing=Existing(options.overwrite, options.skip_existing),
+                shard_size=options.cluster.shard_size,
+                quiet=options.quiet,
+            )
+        except KeyboardInterrupt:
+            save()
+            raise
+    save()
     print(f"{outcome.photos} done, in {work.out}", flush=True)
     return failures(outcome.failures, of="file", what="done")
 

@@ -110,7 +110,8 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         _refuse_silent(cluster.address)
         options["address"] = cluster.address
     try:
-        ray.init(**options)
+        with _silent_stderr():
+            ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise InputError(f"--address {cluster.address}: {_last_line(error)}") from error
     context = ray.data.DataContext.get_current()
@@ -119,6 +120,23 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep the line away in which Ray's core says at what level it logs; errors of Ray are raised."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _refuse_silent(address: str) -> None:

@@ -1,7 +1,7 @@
 """A job on a cluster: what is left of its shards is done, and what came of all of them is told."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -56,20 +56,10 @@ class JobOutcome:
     Attributes:
         photos: that have results.
         failures: one line for each other photo.
-        ledger: holds the records.
-        shards: numbers of those that are done.
     """
 
     photos: int
     failures: tuple[str, ...]
-    ledger: Ledger
-    shards: tuple[int, ...]
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """A record of each photo with results, read shard by shard: those of very many would fill the memory."""
-        for number in self.shards:
-            done = self.ledger.done(number)
-            yield from () if done is None else done.records
 
 
 def completed(
@@ -112,8 +102,6 @@ def completed(
     return JobOutcome(
         photos=sum(one.photos for one in every),
         failures=tuple(line for one in every for line in one.failures),
-        ledger=ledger,
-        shards=tuple(one.number for one in every),
     )
 
 

@@ -102,6 +102,12 @@ class Ledger:
         read = json.loads(note.read())
         return Done(read["number"], read["photos"], tuple(read["failures"]), tuple(read["records"]))
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """A record of each photo of the shards that are done, read one shard after another."""
+        for number in sorted(self.numbers_done()):
+            done = self.done(number)
+            yield from () if done is None else done.records
+
     def numbers_done(self) -> set[int]:
         """Numbers of all shards that are done, by one look into the folder of the notes."""
         names = (PurePosixPath(address) for address in self.folder.below(NOTES).files())
