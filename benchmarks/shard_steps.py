@@ -191,11 +191,19 @@ def timers(steps: Steps, worker: ShardWorker) -> list[Any]:
     """Patches that time the steps of a worker; what runs in threads is timed by their own clocks."""
     from act2sal.cluster import worker as module
     from act2sal.predict import maps
+    from act2sal.training import labelling as label
+    from act2sal.training.stage1 import label_writing
+
+    def whole(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        return steps.timed(step, call, time.process_time)
+
+    def own(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        return steps.timed(step, call, time.thread_time)
 
     def store_of(*arguments: Any) -> ShardStore:
         store = original(*arguments)
-        store.add = steps.timed("store", store.add, time.process_time)  # type: ignore[method-assign]
-        store.close = steps.timed("store", store.close, time.process_time)  # type: ignore[method-assign]
+        store.add = whole("store", store.add)  # type: ignore[method-assign]
+        store.close = whole("store", store.close)  # type: ignore[method-assign]
         return store
 
     original, read, write, network = module.store_of, maps._decoded, Rendering.write, InferenceSession.run
@@ -203,10 +211,13 @@ def timers(steps: Steps, worker: ShardWorker) -> list[Any]:
     return [
         patch.object(module, "store_of", store_of),
         patch.object(module, "staged", lambda *arguments: steps.fetched(staged(*arguments))),
-        patch.object(worker.ledger, "commit", steps.timed("note", commit, time.process_time)),
-        patch.object(maps, "_decoded", steps.timed("decode and shrink", read, time.thread_time)),
-        patch.object(InferenceSession, "run", steps.timed("network", network, time.thread_time)),
-        patch.object(Rendering, "write", steps.timed("enlarge and encode", write, time.thread_time)),
+        patch.object(worker.ledger, "commit", whole("note", commit)),
+        patch.object(maps, "_decoded", own("decode and shrink", read)),
+        patch.object(InferenceSession, "run", own("network", network)),
+        patch.object(Rendering, "write", own("enlarge and encode", write)),
+        patch.object(label, "photo_bank", whole("decode and shrink", label.photo_bank)),
+        patch.object(label_writing, "_compute_cues", whole("network", label_writing._compute_cues)),
+        patch.object(label_writing, "write_labels", whole("dense CRF", label_writing.write_labels)),
     ]
 
 

@@ -89,6 +89,13 @@ def weights(network: ActivationNetwork) -> Tensor:
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
+def test_the_optimiser_is_the_fused_one_with_the_options_of_the_rounds(tmp_path: Path) -> None:
+    config = replace(OPTIONS, round_weight_decay=0.003)
+    fitted(Marked(4), bright(4), config, tmp_path / "state.pt", Rows())
+    (group,) = torch.load(tmp_path / "state.pt", weights_only=True)["optimizer"]["param_groups"]
+    assert (group["fused"], group["weight_decay"]) == (True, 0.003)
+
+
 def test_it_learns_what_the_labels_agree_on(tmp_path: Path) -> None:
     features, labels, rows = Marked(8), bright(8), Rows()
     config = replace(OPTIONS, round_epochs=40, round_lr=0.01, channels=16)

@@ -217,6 +217,7 @@ def test_sgd_is_nesterov_with_the_rate_of_the_epoch(tmp_path: Path) -> None:
     assert saved["epoch"] == 2
     assert group["lr"] == pytest.approx(0.02)
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.8, True, 1e-3)
+    assert group["fused"] is True
 
 
 @pytest.mark.parametrize("auxiliary", [True, False])
