@@ -289,7 +289,7 @@ def main() -> None:
     parser.add_argument("steps", type=Path, help="what shard_steps.py wrote")
     parser.add_argument("--photos", type=float, default=1e9)
     parser.add_argument("--size", type=float, default=1000, help="photos of a shard")
-    parser.add_argument("--simulated", type=float, default=1e8, help="photos that are simulated")
+    parser.add_argument("--simulated", type=float, default=2e7, help="photos that are simulated")
     parser.add_argument("--processes", type=int, nargs="+", default=[100, 1000, 10000, 100000])
     parser.add_argument(
         "--sizes", type=float, nargs="+", default=[100, 10000], help="further sizes of shards"
