@@ -145,9 +145,9 @@ class Forecast:
         return {
             "processes": self.load.processes * self.rate_of_one,
             "handing out": measured.handed * size,
-            "bandwidth": assumed.bandwidth / (measured.read + measured.written),
-            "reading requests": assumed.looks * size / measured.looks,
-            "writing requests": assumed.puts * size / measured.puts,
+            "bandwidth": _most(assumed.bandwidth, measured.read + measured.written),
+            "reading requests": _most(assumed.looks, measured.looks) * size,
+            "writing requests": _most(assumed.puts, measured.puts) * size,
         }
 
     @property
@@ -203,6 +203,11 @@ class Forecast:
         lost = running * self.shard * assumed.lost / (1000 * HOUR)
         normal = self.shard * (share + lost / (lost + 1))
         return max(normal, assumed.slowness * self.shard * share * slow / (slow + 1))
+
+
+def _most(rate: float, each: float) -> float:
+    """How many a second take that much each."""
+    return rate / each if each else math.inf
 
 
 def simulated(forecast: Forecast, seed: int) -> float:
