@@ -81,3 +81,9 @@ def test_strace_sees_no_socket(scenes: Path, tmp_path: Path) -> None:
         pytest.skip("strace may not trace here")
     assert done.returncode == 0
     assert "AF_INET" not in trace.read_text()
+
+
+def test_what_tensorboard_tries_of_amazon_stays_out_and_can_be_imported_later() -> None:
+    code = "import sys, act2sal.runs.event_file; print('boto3' in sys.modules); import boto3; print(boto3.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "boto3"]

@@ -2,15 +2,35 @@
 
 import io
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from act2sal.data.images import naming
+
+
+@contextmanager
+def _hidden(*packages: str) -> Iterator[None]:
+    """Let imports of these packages fail, as if they were not installed."""
+    kept = {name: sys.modules[name] for name in packages if name in sys.modules}
+    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in packages:
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
+with _hidden(
+    "boto3", "botocore"
+):  # Amazon's, which TensorBoard tries, and which open a socket as they are imported
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
 VERSION = "brain.Event:2"
 """Version of the format, stored in the first event of every file."""
