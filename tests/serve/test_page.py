@@ -5,6 +5,7 @@ Skipped without Chromium, unless ACT2SAL_BROWSER=required is set, and where it i
 
 import os
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,12 +93,11 @@ def upload(page, photos: list[Path]) -> None:
 
 
 def eventually(page, holds: Callable[[], bool]) -> None:
-    """Wait, up to twenty seconds, until the page shows something; it paints when it comes to it."""
-    for _ in range(200):
-        if holds():
-            return
+    """Wait, up to a minute, until the page shows something; it paints when it comes to it."""
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
         page.wait_for_timeout(100)
-    assert holds()
 
 
 def settled(page) -> list[int]:
