@@ -72,7 +72,7 @@ def fit_of(detector: nn.Module, **options: object) -> DetectorFit:
     return stage.detector_fit(detector, *trainer.fabric.setup(detector, optimizer))
 
 
-@pytest.mark.parametrize("others", [{}, {"loss_ssim": 0.3, "binarise": True}])
+@pytest.mark.parametrize("others", [{"binarise": False}, {"loss_ssim": 0.3, "binarise": True}])
 def test_the_loss_of_the_config_is_added_up_over_saliency_maps_alone(others: dict[str, object]) -> None:
     detector = ThreeMaps()
     fit = fit_of(detector, **others)
