@@ -37,6 +37,10 @@ def object_store() -> Iterator[Counter[str]]:
             "AWS_SECRET_ACCESS_KEY": "nothing",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": host,
+            "no_proxy": host,
         }
         try:
             with patch.dict(os.environ, told):
