@@ -168,11 +168,6 @@ class Forecast:
         return self.limits[self.bound]
 
     @property
-    def most_processes(self) -> float:
-        """Processes beyond which another part is the limit."""
-        return self.handing_out / self.rate_of_one
-
-    @property
     def seconds(self) -> float:
         """From the beginning to the last result.
 
@@ -181,13 +176,13 @@ class Forecast:
         """
         load, assumed = self.load, self.assumed
         if load.shards <= load.processes or self.bound != "processes":
-            return assumed.begin + load.photos / self.handing_out + self.last(share=1.0)
+            return assumed.begin + load.photos / self.rate_of_the_rest + self.last(share=1.0)
         half = load.size / self.rate_of_one / 2
         running = min(1.0, (load.processes - 1) / load.processes)
         return assumed.begin + max(0.0, load.photos / self.rate - half) + self.last(share=running)
 
     @property
-    def handing_out(self) -> float:
+    def rate_of_the_rest(self) -> float:
         """Photos a second that all but the processes let through."""
         return min(rate for part, rate in self.limits.items() if part != "processes")
 

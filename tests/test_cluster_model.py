@@ -54,7 +54,7 @@ def test_the_part_that_lets_fewest_through_bounds_the_rate(
     measured = replace(SIMPLE, **{"looks": 1e-3, "puts": 1e-3} | change)  # type: ignore[arg-type]
     forecast = Forecast(measured, assumed, Load(200_000, 100, 1000))
     assert (forecast.bound, forecast.rate) == (part, pytest.approx(rate))
-    assert forecast.most_processes == pytest.approx(rate / forecast.rate_of_one)
+    assert forecast.rate_of_the_rest == forecast.rate < forecast.limits["processes"]
     assert simulated(forecast, 0) == pytest.approx(forecast.seconds, rel=0.03)
 
 

@@ -27,9 +27,8 @@ def _hidden(*packages: str) -> Iterator[None]:
         sys.modules.update(kept)
 
 
-with _hidden(
-    "boto3", "botocore"
-):  # Amazon's, which TensorBoard tries, and which open a socket as they are imported
+# TensorBoard tries Amazon's packages, which open a socket as they are imported.
+with _hidden("boto3", "botocore"):
     from tensorboard.summary.writer.record_writer import RecordWriter
 
 VERSION = "brain.Event:2"
